@@ -1,0 +1,1 @@
+"""Where readings come from: NVML, or a simulation for demos."""

@@ -1,0 +1,1 @@
+"""The control plane: the daemon that keeps the truth of a GPU fleet."""

@@ -1,0 +1,1 @@
+"""Use cases: one function an endpoint, one short transaction each."""

@@ -1,0 +1,1 @@
+"""SQLAlchemy lives here only: plain functions on a connection."""

@@ -1,0 +1,1 @@
+"""The words both sides speak: wire models, errors, clock, logs."""

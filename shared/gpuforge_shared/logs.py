@@ -1,0 +1,82 @@
+"""Structured logs: one line an event, for people on a terminal and as JSON in a service."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Literal, TextIO
+
+import msgspec
+
+from gpuforge_shared import apikey
+
+LogFormat = Literal["auto", "human", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_COLOURS = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31;1m", "DEBUG": "\x1b[2m"}
+
+
+def configure(*, level: LogLevel = "info", form: LogFormat = "auto", stream: TextIO | None = None) -> None:
+    """Send the root logger to `stream` (stderr): human lines on a terminal, JSON elsewhere unless told."""
+    out = stream or sys.stderr
+    human = form == "human" or (form == "auto" and out.isatty())
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(HumanFormatter(colour=out.isatty()) if human else JsonFormatter())
+    handler.addFilter(_carry_request_id)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    logging.captureWarnings(True)
+
+
+def redact(text: str) -> str:
+    """`text` with every API key cut back to its display prefix: the last guard, not the first."""
+    return apikey.ANYWHERE.sub(lambda found: apikey.display_prefix(found[0]) + "…", text)
+
+
+def _carry_request_id(record: logging.LogRecord) -> bool:
+    if (current := request_id.get()) is not None and not hasattr(record, "request_id"):
+        record.request_id = current
+    return True
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    return {name: value for name, value in vars(record).items() if name not in _STANDARD}
+
+
+class JsonFormatter(logging.Formatter):
+    """`{"at": …, "level": …, "logger": …, "event": …, …fields}` on one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "at": datetime.fromtimestamp(record.created, UTC),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return redact(msgspec.json.encode(line, enc_hook=str).decode())
+
+
+class HumanFormatter(logging.Formatter):
+    """`12:00:01 warning  event  key=value …`, coloured by level on a terminal."""
+
+    def __init__(self, *, colour: bool) -> None:
+        super().__init__()
+        self._colour = colour
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S")
+        fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
+        line = f"{at} {record.levelname.lower():<8} {record.getMessage()}  {fields}".rstrip()
+        if record.exc_info:
+            line = f"{line}\n{self.formatException(record.exc_info)}"
+        tint = _COLOURS.get(record.levelname, "") if self._colour else ""
+        return redact(f"{tint}{line}\x1b[0m" if tint else line)

@@ -1,0 +1,1 @@
+"""Wire models by noun: pydantic for what people write, msgspec for the hot path, TypedDicts for answers."""

@@ -17,7 +17,7 @@ from tests.tiers import C_COMPILER, POSTGRESQL, Part
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 GUARD = pytest.StashKey[NetworkGuard]()
 
-# No deadline: a loaded machine is no bug. In CI the same examples every time: red means that the code changed.
+# No deadline: a loaded machine is no bug. In CI the same examples every time: red means the code changed.
 settings.register_profile("default", deadline=None, derandomize=IN_CI)
 settings.register_profile("thorough", deadline=None, derandomize=False, max_examples=5_000)
 settings.load_profile("default")

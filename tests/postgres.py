@@ -21,6 +21,8 @@ import asyncpg
 USER = "gpuforge"
 START_DEADLINE_SECONDS = 30.0
 FOLDER_PREFIX = "gpuforge-postgres-"
+MEMORY_FOLDER = Path("/dev/shm")
+MEMORY_BYTES = 1 << 30
 
 # Durability is PostgreSQL's own affair; what the suite needs from a server that it throws away is speed.
 SETTINGS = {
@@ -33,6 +35,8 @@ SETTINGS = {
     "full_page_writes": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",
+    "min_wal_size": "32MB",
+    "max_wal_size": "64MB",
     "jit": "off",
     "timezone": "UTC",
 }
@@ -92,7 +96,8 @@ def running_postgres(binaries: Path) -> Iterator[PostgresServer]:
     """
     _sweep_abandoned_folders()
     password = secrets.token_hex(16)
-    with tempfile.TemporaryDirectory(prefix=f"{FOLDER_PREFIX}{os.getpid()}-") as temporary:
+    prefix = f"{FOLDER_PREFIX}{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=_parent_folder()) as temporary:
         folder = Path(temporary)
         _initialise(binaries, folder, password)
         process, port = _serve(binaries, folder)
@@ -166,9 +171,15 @@ def _group_of(user: str) -> int:
     return pwd.getpwnam(user).pw_gid
 
 
+def _parent_folder() -> Path:
+    """Memory where there is enough of it: a database is 900 small files, made ten times as fast there."""
+    roomy = MEMORY_FOLDER.is_dir() and shutil.disk_usage(MEMORY_FOLDER).free >= MEMORY_BYTES
+    return MEMORY_FOLDER if roomy and os.access(MEMORY_FOLDER, os.W_OK) else Path(tempfile.gettempdir())
+
+
 def _sweep_abandoned_folders() -> None:
     """Remove what a killed run left: its server went with it, its folder could not."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
+    for folder in _parent_folder().glob(f"{FOLDER_PREFIX}*"):
         owner = folder.name.removeprefix(FOLDER_PREFIX).split("-")[0]
         if not Path("/proc", owner).exists():
             shutil.rmtree(folder, ignore_errors=True)

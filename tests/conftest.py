@@ -1,7 +1,6 @@
 """Fixtures every tier shares: databases, ports, the loopback guard, Hypothesis's profiles."""
 
 import asyncio
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -12,9 +11,8 @@ from hypothesis import settings
 
 from tests.network import NetworkGuard
 from tests.postgres import PostgresServer, find_binaries, free_loopback_port, running_postgres
-from tests.tiers import C_COMPILER, POSTGRESQL, Part
+from tests.tiers import C_COMPILER, IN_CI, PARTS, POSTGRESQL, Part, notice
 
-IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 GUARD = pytest.StashKey[NetworkGuard]()
 
 # No deadline: a loaded machine is no bug. In CI the same examples every time: red means the code changed.
@@ -27,6 +25,13 @@ def pytest_configure(config: pytest.Config) -> None:
     """Install the guard once a process: an audit hook can't be taken out again."""
     config.stash[GUARD] = NetworkGuard()
     sys.addaudithook(config.stash[GUARD])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end, too, what this run could not see: a skip alone is one letter among hundreds."""
+    missing = [part for part in PARTS if not part.present()]
+    if missing:
+        terminalreporter.write_line(notice(missing), red=True, bold=True)
 
 
 @pytest.fixture(autouse=True)

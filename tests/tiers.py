@@ -1,10 +1,21 @@
-"""Runs the suite, tier by tier: `python -m tests.tiers`."""
+"""Runs the whole suite, and sees to what it needs from the system: `python -m tests.tiers [for pytest …]`."""
 
+import os
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
 
+from tests.environment import ROOT, apt_install
 from tests.postgres import find_binaries
+
+# A folder each; bench only measures and is no part of the suite.
+TIERS = ("unit", "storage", "api", "e2e", "system", "browser")
+# A missing part is a gap on a laptop and a failure where nobody reads the gap.
+IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,18 +30,59 @@ class Part:
     def missing(self) -> str:
         """Say what is left out without this part, and the line that installs it."""
         line = f"apt-get install -y --no-install-recommends {' '.join(self.packages)}"
-        return f"{self.name} is missing; left out: {self.needed_by}; as root: {line}"
+        return f"{self.name} is missing: LEFT OUT {self.needed_by}. As root: {line}"
+
+
+def compiles_c() -> bool:
+    """Whether gcc is there and finds libc's headers, which Debian packs apart."""
+    if not shutil.which("gcc"):
+        return False
+    command = ["gcc", "-E", "-include", "stdio.h", "-x", "c", os.devnull]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 POSTGRESQL = Part(
     name="PostgreSQL's server",
-    needed_by="every test on PostgreSQL (the same tests run on SQLite)",
+    needed_by="every test on PostgreSQL (the same tests still run on SQLite)",
     packages=("postgresql",),
     present=lambda: find_binaries() is not None,
 )
 C_COMPILER = Part(
-    name="a C compiler",
+    name="a C compiler with libc's headers",
     needed_by="the tests on the fake NVML library",
     packages=("gcc", "libc6-dev"),
-    present=lambda: shutil.which("gcc") is not None,
+    present=compiles_c,
 )
+PARTS = (POSTGRESQL, C_COMPILER)
+
+
+def missing_parts(parts: Sequence[Part], install: Callable[[Sequence[str]], bool]) -> list[Part]:
+    """The parts that are missing even after trying to install them."""
+    return [part for part in parts if not part.present() and not (install(part.packages) and part.present())]
+
+
+def notice(missing: Sequence[Part]) -> str:
+    """A frame that no one scrolling by overlooks."""
+    edge = "!" * 110
+    return "\n".join([edge, *(f"!! {part.missing()}" for part in missing), edge])
+
+
+def folders(root: Path) -> list[str]:
+    """The tiers that have a test, cheapest first."""
+    return [f"tests/{tier}" for tier in TIERS if any((root / "tests" / tier).glob("**/test_*.py"))]
+
+
+def main(arguments: Sequence[str]) -> NoReturn:
+    """Install or name what is missing, then become pytest."""
+    missing = missing_parts(PARTS, apt_install)
+    if missing:
+        print(notice(missing), file=sys.stderr, flush=True)
+        if IN_CI:
+            sys.exit("CI is set, where a missing part is a failure: no test was run.")
+    command = [sys.executable, "-m", "pytest", *folders(ROOT), *arguments]
+    os.chdir(ROOT)
+    os.execv(command[0], command)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

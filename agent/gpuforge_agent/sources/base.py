@@ -96,6 +96,20 @@ class Inventory:
     fault: Fault | None = None
 
 
+SESSION = "session"
+"""The subject of opening a source as a whole: a call that hangs there is no single GPU's fault."""
+
+
+def slot(index: int) -> str:
+    """Answer the subject of finding out which GPU the driver lists at that index."""
+    return f"slot {index}"
+
+
+def slot_of(subject: str) -> int | None:
+    """Answer the index that a subject made by `slot` is about, None for every other subject."""
+    return int(subject.removeprefix("slot ")) if subject.startswith("slot ") else None
+
+
 class Source(Protocol):
     """Where readings come from. Its calls block, and may block for ever: a collector runs them."""
 
@@ -106,7 +120,8 @@ class Source(Protocol):
     def read(self, uuids: Sequence[str] | None = None) -> Iterator[Reading]:
         """Read those GPUs in that order (None: every one ever seen), each yielded as soon as it is read.
 
-        A GPU that is not there any more is yielded too, with the reason `lost`. Never raises.
+        A GPU that is not there any more is yielded too, with the reason `lost`. One may be yielded twice: the
+        later reading counts. Never raises.
         """
         ...
 

@@ -1,0 +1,204 @@
+"""The parent's end of one reader process: started, asked with a deadline on each step, ended."""
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import asdict, dataclass
+from typing import Self
+
+import msgspec
+
+from gpuforge_agent.sources.base import SESSION, Fault, GpuIdentity, Inventory, Reading, Reason, slot_of
+
+_LONGEST_LINE = 1 << 20
+# isolated and without site: no environment variable and no .pth file changes what this process imports, and
+# it finds the very packages that the agent runs from
+_BOOT = (
+    "import sys; sys.path[:] = sys.argv[2:]; from gpuforge_agent.reader import main; main(int(sys.argv[1]))"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NvmlSettings:
+    """NVML by way of nvidia-ml-py."""
+
+    library: str | None = None
+    """Absolute path of the libnvidia-ml to load; None: the one the system finds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deadlines:
+    """How long things may take, in seconds, before they count as hung."""
+
+    open_s: float = 15.0
+    """Starting the reader, opening NVML, finding one GPU: seconds each where persistence mode is off."""
+    step_s: float = 2.0
+    """Reading one GPU."""
+    call_s: float = 20.0
+    """After that a call starts nothing more: what it has not reached yet is `not_reached`."""
+    kill_s: float = 1.0
+    """From SIGKILL to the end of the process; one that outlasts it sits in the driver."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The reader went through the whole request."""
+
+    inventory: Inventory | None
+    fault: Fault | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """The reader did not: why, and what it was touching (a UUID, a `slot`, SESSION; None: nothing)."""
+
+    subject: str | None
+    reason: Reason
+
+
+class Request(msgspec.Struct, kw_only=True, omit_defaults=False):
+    """What the reader is asked for."""
+
+    call: str
+    uuids: tuple[str, ...] | None = None
+
+
+class _Message(msgspec.Struct, kw_only=True):
+    """One line of the reader's."""
+
+    entering: str | None = None
+    reading: Reading | None = None
+    inventory: Inventory | None = None
+    done: bool = False
+    fault: Fault | None = None
+
+
+_decoder = msgspec.json.Decoder(_Message)
+
+
+class Child:
+    """One reader process. After anything but Done it is of no more use and must be ended."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, deadlines: Deadlines, avoided: frozenset[int]
+    ) -> None:
+        """Use `launch`."""
+        self._process = process
+        self._deadlines = deadlines
+        self._subject: str | None = SESSION
+        self.avoided_slots = avoided
+        self.in_step = False
+        """Whether an answer is outstanding: it was cut off, and what comes next is not what was asked for."""
+
+    @classmethod
+    async def launch(
+        cls,
+        settings: NvmlSettings,
+        known: Iterable[GpuIdentity],
+        avoid: Collection[int],
+        deadlines: Deadlines,
+    ) -> Self:
+        """Start a reader. Raises OSError where the host has no process left."""
+        process = await asyncio.create_subprocess_exec(
+            *(
+                sys.executable,
+                "-I",
+                "-S",
+                "-c",
+                _BOOT,
+                str(os.getpid()),
+                *(entry or "." for entry in sys.path),
+            ),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=_LONGEST_LINE,
+            start_new_session=True,  # a Ctrl-C is the agent's to handle; the reader ends with it
+        )
+        child = cls(process, deadlines, frozenset(avoid))
+        child._send(
+            {
+                "library": settings.library,
+                "known": [asdict(gpu) for gpu in known],
+                "avoid_slots": sorted(avoid),
+            }
+        )
+        return child
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process has not ended yet."""
+        return self._process.returncode is None
+
+    async def ask(self, request: Request, take: Callable[[Reading], None], ends_at: float) -> Done | Stopped:
+        """Send one request and follow its steps; `take` gets each reading at once.
+
+        `ends_at` is in seconds of time.monotonic: the request is broken off at the first step after it.
+        """
+        self.in_step = True
+        self._send(request)
+        inventory: Inventory | None = None
+        while isinstance(message := await self._receive(), _Message):
+            if message.entering is not None:
+                self._subject = message.entering
+            if message.reading is not None:
+                take(message.reading)
+                self._subject = None
+            inventory = message.inventory or inventory
+            if message.done:
+                self._subject = None
+                self.in_step = False
+                return Done(inventory=inventory, fault=message.fault)
+            if time.monotonic() > ends_at:
+                return Stopped(subject=None, reason=Reason.NOT_REACHED)
+        return Stopped(subject=self._subject, reason=message)
+
+    async def end(self) -> bool:
+        """Kill it and wait; False: it sits in the driver and outlasts even that."""
+        self._close_input()
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        return await self._ended_within(self._deadlines.kill_s)
+
+    async def leave(self) -> bool:
+        """Let it close NVML and end by itself, or kill it; False as for `end`."""
+        self._close_input()
+        return await self._ended_within(self._deadlines.kill_s) or await self.end()
+
+    def _send(self, message: object) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.write(msgspec.json.encode(message) + b"\n")
+
+    def _close_input(self) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    async def _ended_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._process.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _step_deadline_s(self) -> float:
+        opening = self._subject is not None and (
+            self._subject == SESSION or slot_of(self._subject) is not None
+        )
+        return self._deadlines.open_s if opening else self._deadlines.step_s
+
+    async def _receive(self) -> _Message | Reason:
+        assert self._process.stdout is not None
+        try:
+            async with asyncio.timeout(self._step_deadline_s()):
+                line = await self._process.stdout.readline()
+        except TimeoutError:
+            return Reason.HUNG
+        return _decoder.decode(line) if line.endswith(b"\n") else Reason.READER_DIED

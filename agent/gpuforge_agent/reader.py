@@ -1,0 +1,69 @@
+"""The child process in which NVML may hang: reads on request and says at each step what it is about to touch.
+
+One JSON object a line. In: first `{"library", "known", "avoid_slots"}`, then `{"call": "inventory"}` or
+`{"call": "read", "uuids"}`. Out: any number of `{"entering"}` and `{"reading"}`, an `{"inventory"}` where
+asked for, and `{"done": true, "fault"}`. It imports as little as it can: it exists beside every agent.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from gpuforge_agent.sources.base import GpuIdentity, Source
+from gpuforge_agent.sources.nvml import NvmlSource
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(parent: int) -> None:
+    """Serve one parent until it closes the pipe or ends. `parent`: its process id."""
+    _die_with(parent)
+    say = _speaker()
+    opening = json.loads(sys.stdin.buffer.readline() or b"null")
+    if opening is None:
+        return
+    source = NvmlSource(
+        opening["library"],
+        known=[GpuIdentity(**gpu) for gpu in opening["known"]],
+        avoid_slots=frozenset(opening["avoid_slots"]),
+        entering=lambda subject: say({"entering": subject}),
+    )
+    for line in sys.stdin.buffer:
+        serve(json.loads(line), source, say)
+
+
+def serve(request: dict[str, Any], source: Source, say: Callable[[dict[str, Any]], None]) -> None:
+    """Answer one request."""
+    if request["call"] == "inventory":
+        say({"inventory": asdict(source.inventory())})
+    else:
+        for reading in source.read(request["uuids"]):
+            say({"reading": asdict(reading)})
+    fault = source.fault
+    say({"done": True, "fault": None if fault is None else asdict(fault)})
+
+
+def _speaker() -> Callable[[dict[str, Any]], None]:
+    # whatever the driver's library prints must not end up between our lines
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+
+    def say(message: dict[str, Any]) -> None:
+        try:
+            os.write(stdout, json.dumps(message).encode() + b"\n")
+        except BrokenPipeError:
+            os._exit(0)
+
+    return say
+
+
+def _die_with(parent: int) -> None:
+    """End with the parent even inside a call that hangs, where the closed pipe goes unnoticed."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the line above
+        os._exit(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -142,4 +144,7 @@ def unreachable(method: str, url: URL, error: Exception, timeout_s: float) -> Co
 
 def _reason(error: Exception) -> str:
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    number = cause.errno if isinstance(cause, OSError) and not isinstance(cause, socket.gaierror) else None
+    if number is not None and number > 0:
+        return os.strerror(number)  # asyncio puts the address in the place of the words
     return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__

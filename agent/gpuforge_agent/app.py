@@ -1,0 +1,178 @@
+"""The only wiring of the agent: what a node's loops are, how they start apart from others', how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import signal
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from gpuforge_agent import host, notify
+from gpuforge_agent.collector import ChildCollector, Collector, Deadlines, InlineCollector, NvmlSettings
+from gpuforge_agent.config import AgentSettings
+from gpuforge_agent.host import Host
+from gpuforge_agent.identity import Identity
+from gpuforge_agent.push import Pusher
+from gpuforge_agent.sampler import Sampler
+from gpuforge_agent.spool import MemorySpool
+from gpuforge_client.rest import RestClient
+from gpuforge_client.retry import ONCE, REAL, World
+from gpuforge_shared.errors import GPUForgeError
+
+logger = logging.getLogger(__name__)
+
+REQUEST_TIMEOUT_S = 15.0
+LAST_DELIVERY_S = 3.0  # how long a stop may take for what is still in the queue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supervisor:
+    """systemd, as far as it asks to hear from us."""
+
+    socket: str | None = None
+    watchdog_s: float | None = None
+
+    def tell(self, state: str) -> None:
+        """Send one line of sd_notify(3)."""
+        notify.notify(self.socket, state)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One node: its reading, its delivery, its heartbeat."""
+
+    hostname: str
+    sampler: Sampler
+    pusher: Pusher
+    identity: Identity
+
+    async def beat(self) -> None:
+        """One heartbeat. A failed one is not repeated: the next is near, and delivery has the patience."""
+        try:
+            await self.identity.heartbeat()
+        except GPUForgeError as error:
+            logger.debug("no heartbeat: %s", error)
+
+    async def run(self, settings: AgentSettings) -> None:
+        """Read, deliver and beat until cancelled."""
+        await self.sampler.sample()
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(every(settings.interval_s, self.sampler.sample, after_s=settings.interval_s))
+            for period_s, act in (
+                (settings.push_interval_s, self.pusher.deliver),
+                (settings.heartbeat_interval_s, self.beat),
+            ):
+                loops.create_task(every(period_s, act, after_s=spread_s(self.hostname, period_s)))
+
+    async def stop(self) -> None:
+        """Deliver what is left, if that goes quickly, and let go of the GPUs."""
+        try:
+            with contextlib.suppress(GPUForgeError, TimeoutError):
+                async with asyncio.timeout(LAST_DELIVERY_S):
+                    await self.pusher.deliver_once()
+        finally:
+            await self.sampler.close()
+
+
+def spread_s(hostname: str, period_s: float) -> float:
+    """This host's place in a period, 0 ≤ s < `period_s`: agents that start together arrive apart."""
+    return zlib.crc32(hostname.encode()) / 2**32 * period_s
+
+
+async def every(period_s: float, act: Callable[[], Awaitable[None]], *, after_s: float) -> None:
+    """`act` at `after_s` and each period from there; a beat that was missed is not made up for."""
+    time = asyncio.get_running_loop().time
+    due = time() + after_s
+    while True:
+        await asyncio.sleep(due - time())
+        await act()
+        due += period_s * max(1, math.ceil((time() - due) / period_s))
+
+
+async def run(settings: AgentSettings, *, supervisor: Supervisor, world: World = REAL) -> None:
+    """Run until SIGTERM or SIGINT. Raises Invalid for a URL or key that can't be one."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await run_until(stop, settings, supervisor=supervisor, world=world)
+
+
+async def run_until(
+    stop: asyncio.Event, settings: AgentSettings, *, supervisor: Supervisor, world: World = REAL
+) -> None:
+    """Run until `stop` is set, then end within seconds. Raises Invalid for a URL or key that can't be one."""
+    this = await host.describe(settings.hostname, settings.control_plane_url)
+    client = RestClient(
+        settings.control_plane_url,
+        settings.api_key,
+        user_agent=f"gpuforge-agent/{this.agent_version}",
+        timeout_s=REQUEST_TIMEOUT_S,
+        retry=ONCE,
+        world=world,
+    )
+    async with client:
+        nodes = [_node(each, settings, client, world) for each in _hosts(this, settings)]
+        logger.info("agent started", extra={"version": this.agent_version, "nodes": len(nodes)})
+        try:
+            await _run_nodes(nodes, settings, stop, supervisor)
+        finally:
+            supervisor.tell("STOPPING=1")
+            await asyncio.gather(*(node.stop() for node in nodes))
+    logger.info("agent stopped")
+
+
+async def _run_nodes(
+    nodes: list[Node], settings: AgentSettings, stop: asyncio.Event, supervisor: Supervisor
+) -> None:
+    """Return when `stop` is set; raise what breaks a loop, since a half-running agent would look alive."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(node.run(settings)) for node in nodes]
+        if supervisor.watchdog_s is not None:
+            tasks.append(group.create_task(_feed(supervisor, supervisor.watchdog_s / 2)))
+        supervisor.tell("READY=1")
+        await stop.wait()
+        for task in tasks:
+            task.cancel()
+
+
+async def _feed(supervisor: Supervisor, period_s: float) -> None:
+    while True:
+        supervisor.tell("WATCHDOG=1")
+        await asyncio.sleep(period_s)
+
+
+def _hosts(this: Host, settings: AgentSettings) -> list[Host]:
+    """This host, or the nodes it plays."""
+    if settings.simulated_nodes == 1:
+        return [this]
+    numbers = range(1, settings.simulated_nodes + 1)
+    return [replace(this, hostname=f"{this.hostname}-{number:02}") for number in numbers]
+
+
+def _node(this: Host, settings: AgentSettings, client: RestClient, world: World) -> Node:
+    spool = MemorySpool(settings.queue_samples)
+    sampler = Sampler(
+        collector_of(this.hostname, settings),
+        spool,
+        world.clock,
+        list_every=max(1, round(settings.heartbeat_interval_s / settings.interval_s)),
+    )
+    identity = Identity(client, this)
+    pusher = Pusher(client, identity, spool, lambda: sampler.inventory, world)
+    return Node(hostname=this.hostname, sampler=sampler, pusher=pusher, identity=identity)
+
+
+def collector_of(hostname: str, settings: AgentSettings) -> Collector:
+    """What reads the GPUs of that node: NVML in a child process, or curves in this one."""
+    if settings.source == "nvml":
+        deadlines = Deadlines(step_s=settings.nvml_deadline_s)
+        return ChildCollector(NvmlSettings(library=settings.nvml_library), deadlines=deadlines)
+    from gpuforge_agent.sources.simulated import SimulatedSource
+
+    source = SimulatedSource(hostname, gpu_count=settings.simulated_gpus, model=settings.simulated_model)
+    return InlineCollector(source)

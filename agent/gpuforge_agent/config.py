@@ -1,0 +1,113 @@
+"""The agent's settings: from a TOML file, then the environment, then flags; read once, frozen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from gpuforge_shared import apikey
+from gpuforge_shared import settings as loader
+from gpuforge_shared.logs import LogFormat, LogLevel
+from gpuforge_shared.wire.base import Name
+
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+
+
+class AgentSettings(loader.Settings):
+    """Everything that can be set. The field's name is the flag, the variable and the key of the file."""
+
+    control_plane_url: str = Field(
+        default="http://127.0.0.1:8080", description="Where the control plane listens, http or https."
+    )
+    api_key: SecretStr | None = Field(default=None, description="The cluster's key.")
+    api_key_file: Path | None = Field(
+        default=None, description="A file that holds the cluster's key, such as a systemd credential."
+    )
+    hostname: Name | None = Field(
+        default=None, description="The node's name in the control plane; this host's own unless given."
+    )
+    interval_s: Seconds = Field(default=5.0, description="Seconds between two readings of every GPU.")
+    push_interval_s: Seconds = Field(default=10.0, description="Seconds between two deliveries.")
+    heartbeat_interval_s: Seconds = Field(
+        default=30.0, description="Seconds between two heartbeats; a node silent for 90 s counts as offline."
+    )
+    source: Literal["nvml", "simulated"] = Field(
+        default="nvml", description="nvml: this host's NVIDIA GPUs; simulated: invented ones, for demos."
+    )
+    nvml_library: str | None = Field(
+        default=None, description="Absolute path of the libnvidia-ml to load; the system's unless given."
+    )
+    nvml_deadline_s: Seconds = Field(
+        default=2.0, description="Seconds after which a call on one GPU counts as hung."
+    )
+    queue_samples: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
+        default=20_000,
+        description="Samples of a node kept in memory while the control plane is away; then the oldest go.",
+    )
+    simulated_nodes: Annotated[int, Field(ge=1, le=1_000)] = Field(
+        default=1, description="Nodes that one agent plays with --source simulated: <hostname>-01 and on."
+    )
+    simulated_gpus: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=8, description="GPUs of each simulated node."
+    )
+    simulated_model: Literal["H100", "H200", "A100", "A6000"] = Field(
+        default="H100", description="H100, H200, A100 or A6000: what the simulated GPUs are."
+    )
+    log_level: LogLevel = Field(default="info", description="debug, info, warning or error.")
+    log_format: LogFormat = Field(
+        default="auto", description="human, json, or auto: human on a terminal, JSON elsewhere."
+    )
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.api_key is not None and self.api_key_file is not None:
+            raise ValueError("api_key and api_key_file are both given; give one")
+        if self.simulated_nodes > 1 and self.source != "simulated":
+            raise ValueError("simulated_nodes needs source = simulated")
+        return self
+
+
+def read(flags: Mapping[str, str], file: Path | None = None) -> AgentSettings:
+    """The settings of this process, its key read from `api_key_file` if that is where it is.
+
+    Raises SettingsError, whose text never holds a value.
+    """
+    settings = loader.load(AgentSettings, file=file, environ=os.environ, flags=flags)
+    if settings.api_key_file is None:
+        return settings
+    return settings.model_copy(update={"api_key": _key_in(settings.api_key_file)})
+
+
+def _key_in(file: Path) -> SecretStr:
+    try:
+        raw = file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not ASCII text"
+        raise loader.SettingsError(f"api_key_file: can't read {file}: {reason}") from None
+    if not raw:
+        raise loader.SettingsError(f"api_key_file: {file} is empty")
+    return SecretStr(raw)
+
+
+def key_problem(settings: AgentSettings) -> str | None:
+    """Why the key can't be one, in a sentence with the next step; None: only the control plane can tell."""
+    if settings.api_key is None:
+        return "no key: set GPUFORGE_API_KEY_FILE (or GPUFORGE_API_KEY) to the cluster's key"
+    if not apikey.is_well_formed(settings.api_key.get_secret_value()):
+        return "the key is mistyped or cut short (its checksum does not hold): paste it again"
+    return None
+
+
+def notify_socket() -> str | None:
+    """Where systemd listens for READY=1, None outside of a unit of Type=notify."""
+    return os.environ.get("NOTIFY_SOCKET") or None
+
+
+def watchdog_s() -> float | None:
+    """Seconds after which systemd, left without a sign of life, restarts this process; None if it won't."""
+    microseconds = os.environ.get("WATCHDOG_USEC", "")
+    return int(microseconds) / 1e6 if microseconds.isdecimal() and int(microseconds) else None

@@ -1,0 +1,126 @@
+"""Who this node and its GPUs are to the control plane: registered by UUID, known by the ids it gives."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import msgspec
+
+from gpuforge_agent.host import Host
+from gpuforge_agent.sources.base import GpuIdentity, Inventory
+from gpuforge_client.rest import RestClient
+from gpuforge_shared.errors import Conflict, Forbidden, NotFound
+
+logger = logging.getLogger(__name__)
+
+
+# What is read of an answer, and no more: either side may be upgraded first.
+class Cluster(msgspec.Struct):
+    """A cluster by id and name."""
+
+    id: int
+    name: str = ""
+
+
+class _Gpu(msgspec.Struct):
+    id: int
+    gpu_index: int | None = None
+    uuid: str | None = None
+
+
+class _Node(msgspec.Struct):
+    id: int
+    gpus: list[_Gpu] = []
+
+
+async def own_cluster(client: RestClient) -> Cluster:
+    """The one cluster that the key belongs to. Raises Forbidden where the key is not one cluster's."""
+    clusters = await client.get("/api/clusters", list[Cluster])
+    if len(clusters) != 1:
+        raise Forbidden(
+            f"this key sees {len(clusters)} clusters, an agent needs the key of one: POST /api/clusters "
+            "answers it once; for an existing cluster POST /api/api-keys with its cluster_id",
+            code="not_a_cluster_key",
+        )
+    return clusters[0]
+
+
+class Identity:
+    """This node's registration. It is `current` for an inventory, or must be made (again)."""
+
+    def __init__(self, client: RestClient, host: Host) -> None:
+        self._client = client
+        self._host = host
+        self._node: Mapping[str, object] | None = None
+        self._registered: frozenset[GpuIdentity] | None = None
+        self._gpu_ids: Mapping[str, int] = {}
+
+    @property
+    def gpu_ids(self) -> Mapping[str, int]:
+        """UUID → the control plane's id; of GPUs that are gone, too."""
+        return self._gpu_ids
+
+    def is_current(self, inventory: Inventory) -> bool:
+        """Whether these GPUs are registered as they are. One that stopped answering changes nothing."""
+        return self._registered is not None and self._registered.issuperset(inventory.gpus)
+
+    def forget(self) -> None:
+        """The control plane does not know us any more: all is to be registered again."""
+        self._registered = None
+
+    async def register(self, inventory: Inventory) -> None:
+        """Register node and GPUs and learn their ids. Raises what the client raises, or Forbidden."""
+        cluster = await own_cluster(self._client)
+        node = self._described(cluster.id, inventory)
+        record = await self._client.post("/api/clusters/nodes", _Node, body=node, repeatable=True)
+        if inventory.gpus:
+            body = {"node_id": record.id, "gpus": [_described(gpu) for gpu in inventory.gpus]}
+            await self._client.post("/api/clusters/gpus", list[_Gpu], body=body, repeatable=True)
+        # the answer above repeats only what was new: the ids of known GPUs are in the node's record
+        detail = await self._client.get(f"/api/clusters/nodes/{record.id}", _Node)
+        self._gpu_ids = _ids(detail.gpus, inventory)
+        self._node, self._registered = node, frozenset(inventory.gpus)
+        logger.info(
+            "registered %s in cluster %s",
+            self._host.hostname,
+            cluster.name or cluster.id,
+            extra={"node_id": record.id, "gpus": len(self._gpu_ids)},
+        )
+
+    async def heartbeat(self) -> None:
+        """Say that the node is up, if it is registered. Raises what the client raises."""
+        if self._node is None or self._registered is None:
+            return
+        try:
+            await self._client.post("/api/clusters/nodes", _Node, body=self._node, repeatable=True)
+        except (NotFound, Conflict):  # a cluster that is gone, a node that was retired: delivery finds out
+            self.forget()
+            raise
+
+    def _described(self, cluster_id: int, inventory: Inventory) -> dict[str, object]:
+        """A plain mapping: what a driver calls its card is for the control plane to judge, not to stop us."""
+        described = {
+            "cluster_id": cluster_id,
+            "hostname": self._host.hostname,
+            "ip_address": self._host.ip_address,
+            "cpu_cores": self._host.cpu_cores,
+            "ram_gb": self._host.ram_gb,
+            # without a driver nobody can count: the control plane keeps the number it has
+            "total_gpus": len(inventory.gpus) + len(inventory.absent) if inventory.fault is None else None,
+            "agent_version": self._host.agent_version,
+        }
+        return {name: value for name, value in described.items() if value is not None}
+
+
+def _described(gpu: GpuIdentity) -> dict[str, object]:
+    described = {"gpu_index": gpu.index, "uuid": gpu.uuid, "model": gpu.model}
+    return described if gpu.vram_mb is None else {**described, "vram_mb": gpu.vram_mb}
+
+
+def _ids(records: list[_Gpu], inventory: Inventory) -> dict[str, int]:
+    """UUID → id. A record without UUID was made by hand: the card in its slot is the one meant."""
+    by_uuid = {record.uuid: record.id for record in records if record.uuid is not None}
+    by_slot = {record.gpu_index: record.id for record in records if record.uuid is None}
+    by_hand = {gpu.uuid: by_slot[gpu.index] for gpu in inventory.gpus if gpu.index in by_slot}
+    return by_hand | by_uuid

@@ -1,0 +1,222 @@
+"""Delivers what the spool holds: oldest first, for as long as it takes, past any item that is at fault."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from gpuforge_agent.identity import Identity
+from gpuforge_agent.sources.base import Inventory
+from gpuforge_agent.spool import Batch, Sample, Spool
+from gpuforge_client.rest import RestClient
+from gpuforge_client.retry import Fault, RetryPolicy, World, backoff_s, fault_of, retrying
+from gpuforge_shared.errors import BodyTooLarge, GPUForgeError, Invalid, NotFound
+from gpuforge_shared.wire.fleet import Metric, MetricsBatch
+
+logger = logging.getLogger(__name__)
+
+BATCH = 1_000  # metrics a request
+AWAY = RetryPolicy(attempts=None, base_s=1.0, cap_s=60.0)
+# a wrong key or a retired node: a person must act, and 12,500 agents must not hammer meanwhile
+REFUSED = RetryPolicy(attempts=None, base_s=60.0, cap_s=900.0)
+REFUSED_FLOOR_S = 30.0
+UNKNOWN_GPU = "unknown_gpu"
+_ITEM = re.compile(r"metrics\[(\d+)\]")
+
+
+class _Rejected(msgspec.Struct):
+    index: int
+    reason: str = "unnamed"
+
+
+class _Accepted(msgspec.Struct):
+    rejected: list[_Rejected] = []
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    number: int  # in the spool
+    sample: Sample
+    metric: Metric
+
+
+def patience_s(error: BaseException, attempt: int, draw: float) -> float | None:
+    """Seconds to wait after try number `attempt`; None for a defect of ours, which is let through."""
+    if not isinstance(error, GPUForgeError):
+        return None
+    if fault_of(error) is Fault.FINAL:
+        floor = max(error.retry_after or 0.0, REFUSED_FLOOR_S)
+        return backoff_s(REFUSED, attempt, floor, draw)
+    return backoff_s(AWAY, attempt, error.retry_after, draw)
+
+
+def reasons_by_index(error: Invalid) -> dict[int, str]:
+    """Which items of a batch a 422 names, each with its reason; empty when it names none."""
+    named: dict[int, str] = {}
+    for field in error.errors:
+        if found := _ITEM.search(field.path):
+            unknown = UNKNOWN_GPU in (error.code, field.message) or field.message.startswith(UNKNOWN_GPU)
+            named[int(found[1])] = UNKNOWN_GPU if unknown else "invalid"
+    return named
+
+
+class Pusher:
+    """One node's deliveries. Single-threaded: `deliver` and `deliver_once` are never run at the same time."""
+
+    def __init__(
+        self,
+        client: RestClient,
+        identity: Identity,
+        spool: Spool,
+        inventory: Callable[[], Inventory],
+        world: World,
+    ) -> None:
+        """`client` makes one attempt a call: the patience is here. `inventory`: the GPUs as last listed."""
+        self._client = client
+        self._identity = identity
+        self._spool = spool
+        self._inventory = inventory
+        self._world = world
+        self._limit = BATCH
+        self._settled: set[int] = set()  # numbers in the spool that are delivered or given up
+        self._strangers: set[str] = set()  # UUIDs that the control plane did not know, registered again since
+        self._trouble: str | None = None
+        self._told_reasons: set[str] = set()
+        self._told_dropped = 0
+
+    async def deliver(self) -> None:
+        """Register if need be and send until the queue is empty; tries for ever."""
+        await self._persist(self._ensure_registered)
+        while len(self._spool):
+            await self._persist(self._step)
+
+    async def deliver_once(self) -> None:
+        """The same without patience: raises the first GPUForgeError."""
+        while len(self._spool):
+            await self._step()
+
+    async def _persist(self, act: Callable[[], Awaitable[None]]) -> None:
+        await retrying(
+            lambda error, attempt: patience_s(error, attempt, self._world.draw()), self._world, self._tell
+        )(act)
+        self._tell_recovery()
+
+    async def _ensure_registered(self) -> None:
+        inventory = self._inventory()
+        if not self._identity.is_current(inventory):
+            await self._identity.register(inventory)
+
+    async def _step(self) -> None:
+        """Send one batch, and settle what the answer settles."""
+        await self._ensure_registered()
+        batch = self._spool.peek(self._limit)
+        items = self._items(batch)
+        if items:
+            await self._send(items)
+        through = batch.first - 1
+        while through + 1 in self._settled:
+            through += 1
+        self._spool.ack(through)
+        self._settled = {number for number in self._settled if number > through}
+
+    async def _send(self, items: list[_Item]) -> None:
+        body = MetricsBatch(metrics=[item.metric for item in items])
+        try:
+            answer = await self._client.post("/api/clusters/metrics", _Accepted, body=body, repeatable=True)
+        except BodyTooLarge as error:
+            self._send_less(items, error)
+        except Invalid as error:
+            reasons = {index: why for index, why in reasons_by_index(error).items() if index < len(items)}
+            if reasons:
+                self._reject(items, reasons)
+            else:
+                self._send_less(items, error)
+        except NotFound:
+            self._identity.forget()
+            raise
+        else:
+            reasons = {each.index: each.reason for each in answer.rejected}
+            self._settle(item for index, item in enumerate(items) if index not in reasons)
+            self._reject(items, reasons)
+            self._limit = BATCH
+
+    def _items(self, batch: Batch) -> list[_Item]:
+        """What of a batch is still to be sent, with the ids of its GPUs."""
+        ids = self._identity.gpu_ids
+        items, nameless = [], []
+        for number, sample in enumerate(batch.samples, batch.first):
+            if number in self._settled:
+                continue
+            gpu_id = ids.get(sample.uuid)
+            if gpu_id is None:
+                nameless.append(number)
+            else:
+                items.append(_Item(number, sample, _metric(sample, gpu_id)))
+        if nameless:  # gone before it could ever be registered here
+            self._give_up(nameless, "never_registered")
+        return items
+
+    def _settle(self, items: Iterable[_Item]) -> None:
+        for item in items:
+            self._settled.add(item.number)
+            self._strangers.discard(item.sample.uuid)
+
+    def _reject(self, items: list[_Item], reasons: dict[int, str]) -> None:
+        """Give up the items named. A GPU the control plane has lost is registered again once, first."""
+        unknown = {items[index].sample.uuid for index, why in reasons.items() if why == UNKNOWN_GPU}
+        newly_unknown = unknown - self._strangers
+        for index, why in reasons.items():
+            if items[index].sample.uuid not in newly_unknown or why != UNKNOWN_GPU:
+                self._give_up([items[index].number], why)
+        if newly_unknown:
+            self._strangers |= newly_unknown
+            self._identity.forget()
+        if not reasons:
+            self._told_reasons.clear()
+
+    def _send_less(self, items: list[_Item], error: GPUForgeError) -> None:
+        """A batch refused as a whole: half of it next time, down to the one item at fault."""
+        if len(items) == 1:
+            self._give_up([items[0].number], error.code)
+        self._limit = max(1, len(items) // 2)
+
+    def _give_up(self, numbers: list[int], reason: str) -> None:
+        self._settled.update(numbers)
+        level = logging.DEBUG if reason in self._told_reasons else logging.WARNING
+        self._told_reasons.add(reason)
+        logger.log(
+            level, "the control plane does not take some samples: %s", reason, extra={"samples": len(numbers)}
+        )
+
+    def _tell(self, error: BaseException, seconds: float) -> None:
+        code = error.code if isinstance(error, GPUForgeError) else type(error).__name__
+        level = logging.DEBUG if code == self._trouble else logging.WARNING
+        self._trouble = code
+        logger.log(
+            level, "%s; next try in %.0f s", error, seconds, extra={"code": code, "waiting": len(self._spool)}
+        )
+
+    def _tell_recovery(self) -> None:
+        if self._trouble is not None:
+            self._trouble = None
+            logger.info("delivering again", extra={"waiting": len(self._spool)})
+        if (lost := self._spool.dropped - self._told_dropped) > 0:
+            self._told_dropped += lost
+            logger.warning("the queue was full: its oldest samples are lost", extra={"lost": lost})
+
+
+def _metric(sample: Sample, gpu_id: int) -> Metric:
+    return Metric(
+        gpu_id=gpu_id,
+        recorded_at=sample.recorded_at,
+        utilization_pct=sample.utilization_pct,
+        memory_used_mb=sample.memory_used_mb,
+        memory_total_mb=sample.memory_total_mb,
+        temperature_c=sample.temperature_c,
+        power_draw_w=sample.power_draw_w,
+        missing=dict(sample.missing) if sample.missing else None,
+    )

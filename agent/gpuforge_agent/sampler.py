@@ -1,0 +1,87 @@
+"""Reads a node's GPUs at a steady pace into its spool."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from gpuforge_agent.collector import Collector
+from gpuforge_agent.sources.base import Fault, Inventory, Reading
+from gpuforge_agent.spool import Sample, Spool
+from gpuforge_shared.clock import Clock
+
+logger = logging.getLogger(__name__)
+
+
+class Sampler:
+    """The only user of its collector, so that listing and reading never meet."""
+
+    def __init__(self, collector: Collector, spool: Spool, clock: Clock, *, list_every: int) -> None:
+        """`list_every`: the GPUs are listed anew before every so many-th reading (≥ 1)."""
+        self._collector = collector
+        self._spool = spool
+        self._clock = clock
+        self._list_every = list_every
+        self._until_listing = 0
+        self._inventory = Inventory()
+        self._known: frozenset[str] = frozenset()
+
+    @property
+    def inventory(self) -> Inventory:
+        """As last listed; empty before the first reading."""
+        return self._inventory
+
+    async def sample(self) -> None:
+        """Read every GPU once. All of a reading bear the moment at which it began."""
+        if self._until_listing == 0:
+            await self._list()
+            self._until_listing = self._list_every
+        self._until_listing -= 1
+        recorded_at = self._clock()
+        readings = await self._collector.read()
+        if any(reading.uuid not in self._known for reading in readings):
+            await self._list()
+        for reading in readings:
+            self._spool.append(_sample(reading, recorded_at))
+
+    async def close(self) -> None:
+        """Let go of the GPUs."""
+        await self._collector.close()
+
+    async def _list(self) -> None:
+        before = self._inventory
+        self._inventory = await self._collector.inventory()
+        self._known = frozenset(gpu.uuid for gpu in (*self._inventory.gpus, *self._inventory.absent))
+        _tell_change(before, self._inventory)
+
+
+def _tell_change(before: Inventory, now: Inventory) -> None:
+    if now.fault != before.fault:
+        _tell_fault(now.fault)
+    gone_before = {gpu.uuid for gpu in before.absent}
+    for gpu in now.absent:
+        if gpu.uuid not in gone_before:
+            logger.warning("GPU %s (%s) does not answer", gpu.uuid, gpu.model, extra={"gpu": gpu.index})
+    for gpu in now.gpus:
+        if gpu.uuid in gone_before:
+            logger.info("GPU %s (%s) is back", gpu.uuid, gpu.model, extra={"gpu": gpu.index})
+
+
+def _tell_fault(fault: Fault | None) -> None:
+    if fault is None:
+        logger.info("the GPUs can be read again")
+    else:
+        logger.warning("the GPUs can't be read: %s", fault.detail, extra={"reason": str(fault.reason)})
+
+
+def _sample(reading: Reading, recorded_at: datetime) -> Sample:
+    return Sample(
+        uuid=reading.uuid,
+        recorded_at=recorded_at,
+        utilization_pct=reading.utilization_pct,
+        memory_used_mb=reading.memory_used_mb,
+        memory_total_mb=reading.memory_total_mb,
+        temperature_c=reading.temperature_c,
+        power_draw_w=reading.power_draw_w,
+        missing={name: str(reason) for name, reason in reading.missing.items()} or None,
+    )

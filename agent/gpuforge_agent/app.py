@@ -106,15 +106,15 @@ async def run_until(
     stop: asyncio.Event, settings: AgentSettings, *, supervisor: Supervisor, world: World = REAL
 ) -> None:
     """Run until `stop` is set, then end within seconds. Raises Invalid for a URL or key that can't be one."""
-    this = await host.describe(settings.hostname, settings.control_plane_url)
     client = RestClient(
         settings.control_plane_url,
         settings.api_key,
-        user_agent=f"gpuforge-agent/{this.agent_version}",
+        user_agent=f"gpuforge-agent/{host.version()}",
         timeout_s=REQUEST_TIMEOUT_S,
         retry=ONCE,
         world=world,
     )
+    this = await host.describe(settings.hostname, settings.control_plane_url)
     async with client:
         nodes = [_node(each, settings, client, world) for each in _hosts(this, settings)]
         logger.info("agent started", extra={"version": this.agent_version, "nodes": len(nodes)})

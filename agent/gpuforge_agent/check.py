@@ -95,8 +95,8 @@ class Report:
 
 async def check(settings: AgentSettings, *, clock: Clock = utc_now) -> Report:
     """Read every GPU once and ask the control plane; nothing is registered or stored."""
-    this = await host.describe(settings.hostname, settings.control_plane_url)
     control_plane = await ask(settings)
+    this = await host.describe(settings.hostname, settings.control_plane_url)
     collector = collector_of(this.hostname, settings)
     try:
         inventory = await collector.inventory()

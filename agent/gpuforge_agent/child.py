@@ -167,10 +167,10 @@ class Child:
             self._process.kill()
         return await self._ended_within(self._deadlines.kill_s)
 
-    async def leave(self) -> bool:
-        """Let it close NVML and end by itself, or kill it; False as for `end`."""
+    async def leave(self) -> None:
+        """Ask it to end by itself, which gives NVML back in good order, and give it the time to."""
         self._close_input()
-        return await self._ended_within(self._deadlines.kill_s) or await self.end()
+        await self._ended_within(self._deadlines.kill_s)
 
     def _send(self, message: object) -> None:
         if self._process.stdin is not None:

@@ -3,11 +3,11 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from gpuforge_agent.child import Child, Deadlines, Done, NvmlSettings, Request, Stopped
+from gpuforge_agent.setbacks import Retries, Setbacks
 from gpuforge_agent.sources.base import (
     SESSION,
     Fault,
@@ -16,7 +16,6 @@ from gpuforge_agent.sources.base import (
     Reading,
     Reason,
     Source,
-    slot_of,
     unread,
 )
 
@@ -62,24 +61,6 @@ class InlineCollector:
         self._source.close()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retries:
-    """When what hung or failed is tried again: after `first`, then twice as long each time, to `longest`."""
-
-    gpu_first_s: float = 15.0
-    gpu_longest_s: float = 600.0
-    session_first_s: float = 5.0
-    """A driver that is absent, or an NVML that hangs as a whole."""
-    session_longest_s: float = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Trouble:
-    reason: Reason
-    delay_s: float
-    retry_at: float
-
-
 class ChildCollector:
     """NVML in a child process: a call that hangs costs that child and names its GPU, never the agent."""
 
@@ -90,17 +71,26 @@ class ChildCollector:
         known: Iterable[GpuIdentity] = (),
         deadlines: Deadlines | None = None,
         retries: Retries | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Nothing is started before the first call. `known`: GPUs of earlier runs, reported when missing."""
+        """Nothing is started before the first call.
+
+        `known`: GPUs of earlier runs, reported when missing. `clock`, in seconds, is for `retries` alone.
+        """
         self._settings = settings
         self._known = {gpu.uuid: gpu for gpu in known}
         self._deadlines = deadlines or Deadlines()
-        self._retries = retries or Retries()
+        self._setbacks = Setbacks(retries or Retries())
+        self._clock = clock
         self._child: Child | None = None
         self._unkillable: list[Child] = []
-        self._troubles: dict[str, _Trouble] = {}
         self._fault: Fault | None = None
         self._lock = asyncio.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        """The reader's process id, None while there is none."""
+        return None if self._child is None else self._child.pid
 
     async def inventory(self) -> Inventory:
         """See Collector."""
@@ -126,9 +116,9 @@ class ChildCollector:
     async def close(self) -> None:
         """See Collector."""
         async with self._lock:
-            child, self._child = self._child, None
-            if child is not None and not await child.leave():
-                self._unkillable.append(child)
+            if self._child is not None and not self._child.in_step:
+                await self._child.leave()
+            await self._discard()
 
     async def _listed(self) -> Done | None:
         """List, past every slot that hangs; None: NVML as a whole cannot be used."""
@@ -153,9 +143,16 @@ class ChildCollector:
         return readings
 
     def _wanted(self, readings: dict[str, Reading]) -> tuple[str, ...]:
-        due = (uuid for uuid in self._known if uuid not in readings and not self._waits(uuid))
+        due = (uuid for uuid in self._known if uuid not in readings and self._may_read(uuid))
         # one that hung before goes last: should it hang again, the others are read by then
-        return tuple(sorted(due, key=lambda uuid: (uuid in self._troubles, self._known[uuid].index)))
+        return tuple(
+            sorted(due, key=lambda uuid: (self._setbacks.reason(uuid) is not None, self._known[uuid].index))
+        )
+
+    def _may_read(self, uuid: str) -> bool:
+        # while an abandoned reader sits in the driver, what hung is left alone: it would catch the next
+        hung = self._setbacks.reason(uuid) is not None
+        return not self._waits(uuid) and not (hung and any(child.alive for child in self._unkillable))
 
     async def _ask(self, request: Request, readings: dict[str, Reading], ends_at: float) -> Done | Stopped:
         child = await self._ready()
@@ -164,7 +161,7 @@ class ChildCollector:
 
         def take(reading: Reading) -> None:
             readings[reading.uuid] = reading
-            self._troubles.pop(reading.uuid, None)
+            self._setbacks.clear(reading.uuid)
 
         answer = await child.ask(request, take, ends_at)
         if isinstance(answer, Stopped):
@@ -185,7 +182,10 @@ class ChildCollector:
             self._unkillable = [child for child in self._unkillable if child.alive]
             # one abandoned reader is borne; a second would be the start of a heap of them
             if len(self._unkillable) > 1:
-                return self._note(Stopped(subject=SESSION, reason=Reason.HUNG))
+                fault = Fault(
+                    reason=Reason.HUNG, detail="two readers hang in the driver and cannot be killed"
+                )
+                return self._note(Stopped(subject=SESSION, reason=fault.reason), fault)
             try:
                 self._child = await Child.launch(
                     self._settings, self._known.values(), self._avoided_slots(), self._deadlines
@@ -203,40 +203,30 @@ class ChildCollector:
 
     def _settled(self, child: Child) -> None:
         self._fault = None
-        self._troubles.pop(SESSION, None)
-        for subject in tuple(self._troubles):
-            if (index := slot_of(subject)) is not None and index not in child.avoided_slots:
-                del self._troubles[subject]
+        self._setbacks.clear(SESSION)
+        self._setbacks.clear_slots(except_for=child.avoided_slots)
 
     def _note(self, stopped: Stopped, fault: Fault | None = None) -> Stopped:
         """Remember what the reader stopped at, and when to try it again."""
         if stopped.subject is None:
             return stopped
-        whole = stopped.subject == SESSION
-        first = self._retries.session_first_s if whole else self._retries.gpu_first_s
-        longest = self._retries.session_longest_s if whole else self._retries.gpu_longest_s
-        earlier = self._troubles.get(stopped.subject)
-        delay = first if earlier is None else min(2 * earlier.delay_s, longest)
-        retry_at = time.monotonic() + delay
-        self._troubles[stopped.subject] = _Trouble(reason=stopped.reason, delay_s=delay, retry_at=retry_at)
-        if whole:
+        if stopped.subject == SESSION:
             self._fault = fault or Fault(reason=stopped.reason, detail=_SESSION_DETAILS[stopped.reason])
+        delay = self._setbacks.note(stopped.subject, stopped.reason, self._clock())
         extra = {"subject": stopped.subject, "reason": stopped.reason, "retry_in_s": delay}
         logger.warning("reader stopped", extra=extra)
         return stopped
 
     def _waits(self, subject: str) -> bool:
-        trouble = self._troubles.get(subject)
-        return trouble is not None and time.monotonic() < trouble.retry_at
+        return self._setbacks.waits(subject, self._clock())
 
     def _avoided_slots(self) -> frozenset[int]:
-        slots = {slot_of(subject) for subject in self._troubles if self._waits(subject)}
-        return frozenset(index for index in slots if index is not None)
+        return self._setbacks.waiting_slots(self._clock())
 
     def _why_not(self, uuid: str) -> Reason:
-        if (trouble := self._troubles.get(uuid)) is not None:
-            return trouble.reason
-        return self._fault.reason if self._fault is not None else Reason.NOT_REACHED
+        if self._fault is not None:
+            return self._fault.reason
+        return self._setbacks.reason(uuid) or Reason.NOT_REACHED
 
     def _by_index(self, uuids: Iterable[str]) -> tuple[GpuIdentity, ...]:
         return tuple(sorted((self._known[uuid] for uuid in uuids), key=lambda gpu: (gpu.index, gpu.uuid)))

@@ -35,6 +35,7 @@ def main(parent: int) -> None:
     )
     for line in sys.stdin.buffer:
         serve(json.loads(line), source, say)
+    source.close()
 
 
 def serve(request: dict[str, Any], source: Source, say: Callable[[dict[str, Any]], None]) -> None:

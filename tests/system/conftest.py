@@ -1,0 +1,25 @@
+"""Fixtures of the system tier: the fake NVML library, and the agent's collector on it."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gpuforge_agent.collector import ChildCollector, Deadlines, NvmlSettings
+from tests.fakenvml.library import FakeNvml, fakenvml, fakenvml_libraries
+from tests.hand_clock import HandClock
+
+__all__ = ["clock", "collector", "fakenvml", "fakenvml_libraries"]
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+async def collector(fakenvml: FakeNvml, clock: HandClock) -> AsyncIterator[ChildCollector]:
+    """On eight GPUs; what hangs is given a second, or three to open."""
+    deadlines = Deadlines(open_s=3.0, step_s=1.0)
+    collector = ChildCollector(NvmlSettings(library=str(fakenvml.library)), deadlines=deadlines, clock=clock)
+    yield collector
+    await collector.close()

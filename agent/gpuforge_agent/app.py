@@ -84,13 +84,18 @@ def spread_s(hostname: str, period_s: float) -> float:
 
 
 async def every(period_s: float, act: Callable[[], Awaitable[None]], *, after_s: float) -> None:
-    """`act` at `after_s` and each period from there; a beat that was missed is not made up for."""
+    """`act` at `after_s` and each period from there."""
     time = asyncio.get_running_loop().time
     due = time() + after_s
     while True:
         await asyncio.sleep(due - time())
         await act()
-        due += period_s * max(1, math.ceil((time() - due) / period_s))
+        due = next_due(due, time(), period_s)
+
+
+def next_due(due: float, now: float, period_s: float) -> float:
+    """The first of `due + period_s`, `due + 2 * period_s`, … from `now` on: missed beats are not made up for."""
+    return due + period_s * max(1, math.ceil((now - due) / period_s))
 
 
 async def run(settings: AgentSettings, *, supervisor: Supervisor, world: World = REAL) -> None:

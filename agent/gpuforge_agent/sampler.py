@@ -58,7 +58,9 @@ class Sampler:
 def _tell_change(before: Inventory, now: Inventory) -> None:
     if now.fault != before.fault:
         _tell_fault(now.fault)
-    gone_before = {gpu.uuid for gpu in before.absent}
+    if now.fault is not None:
+        return  # one cause for all of them, and it is told
+    gone_before = {gpu.uuid for gpu in before.absent} if before.fault is None else set()
     for gpu in now.absent:
         if gpu.uuid not in gone_before:
             logger.warning("GPU %s (%s) does not answer", gpu.uuid, gpu.model, extra={"gpu": gpu.index})

@@ -94,7 +94,7 @@ async def every(period_s: float, act: Callable[[], Awaitable[None]], *, after_s:
 
 
 def next_due(due: float, now: float, period_s: float) -> float:
-    """The first of `due + period_s`, `due + 2 * period_s`, … from `now` on: missed beats are not made up for."""
+    """The first of `due + period_s`, `due + 2 * period_s`, … from `now` on: what was missed is missed."""
     return due + period_s * max(1, math.ceil((now - due) / period_s))
 
 

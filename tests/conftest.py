@@ -111,7 +111,7 @@ def migrated_postgres_template(postgres: PostgresServer) -> str:
 
 
 def _migrate(url: str) -> None:
-    from gpuforge_controlplane.storage.database import migrate
+    from gpuforge_controlplane.migrations import migrate
 
     asyncio.run(migrate(url))
 
@@ -131,5 +131,5 @@ def _require(part: Part) -> None:
     if part.present():
         return
     if IN_CI:
-        pytest.fail(part.missing())
-    pytest.skip(part.missing())
+        pytest.fail(f"{part.name} is missing: {part.line}")
+    pytest.skip(f"{part.name} is missing")

@@ -66,7 +66,9 @@ def run_step(title: str, command: Sequence[str], environment: dict[str, str] | N
     Raises StepFailedError, with all that the command printed, when it exits with anything but 0.
     """
     started = time.monotonic()
-    process = subprocess.Popen(
+    printed: list[str] = []
+    print(f"{title} …", flush=True)
+    with subprocess.Popen(
         command,
         cwd=ROOT,
         env={**os.environ, **(environment or {})},
@@ -75,13 +77,11 @@ def run_step(title: str, command: Sequence[str], environment: dict[str, str] | N
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-    )
-    printed: list[str] = []
-    reader = threading.Thread(target=lambda: printed.extend(process.stdout or ()), daemon=True)
-    reader.start()
-    print(f"{title} …", flush=True)
-    _report_until_end(process, printed, started)
-    reader.join()
+    ) as process:
+        reader = threading.Thread(target=lambda: printed.extend(process.stdout or ()), daemon=True)
+        reader.start()
+        _report_until_end(process, printed, started)
+        reader.join()
     if process.returncode:
         raise StepFailedError(f"{''.join(printed)}\n{' '.join(command)}\nfailed: exit {process.returncode}")
     _say(f"  done in {time.monotonic() - started:.0f} s", final=True)

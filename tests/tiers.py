@@ -27,10 +27,10 @@ class Part:
     packages: tuple[str, ...]
     present: Callable[[], bool]
 
-    def missing(self) -> str:
-        """Say what is left out without this part, and the line that installs it."""
-        line = f"apt-get install -y --no-install-recommends {' '.join(self.packages)}"
-        return f"{self.name} is missing: LEFT OUT {self.needed_by}. As root: {line}"
+    @property
+    def line(self) -> str:
+        """What installs it, on Debian and as root."""
+        return f"apt-get update && apt-get install -y --no-install-recommends {' '.join(self.packages)}"
 
 
 def compiles_c() -> bool:
@@ -64,7 +64,17 @@ def missing_parts(parts: Sequence[Part], install: Callable[[Sequence[str]], bool
 def notice(missing: Sequence[Part]) -> str:
     """A frame that no one scrolling by overlooks."""
     edge = "!" * 110
-    return "\n".join([edge, *(f"!! {part.missing()}" for part in missing), edge])
+    lines = [
+        line
+        for part in missing
+        for line in (
+            f"!! MISSING   {part.name}",
+            f"!! LEFT OUT  {part.needed_by}",
+            f"!! AS ROOT   {part.line}",
+            edge,
+        )
+    ]
+    return "\n".join([edge, *lines])
 
 
 def folders(root: Path) -> list[str]:

@@ -1,6 +1,5 @@
 """Fixtures every tier shares: databases, ports, the loopback guard, Hypothesis's profiles."""
 
-import asyncio
 import shutil
 import sys
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.network import NetworkGuard
-from tests.postgres import PostgresServer, find_binaries, free_loopback_port, running_postgres
+from tests.postgres import PostgresServer, find_binaries, free_loopback_port, run_apart, running_postgres
 from tests.tiers import C_COMPILER, IN_CI, PARTS, POSTGRESQL, Part, notice
 
 GUARD = pytest.StashKey[NetworkGuard]()
@@ -113,7 +112,7 @@ def migrated_postgres_template(postgres: PostgresServer) -> str:
 def _migrate(url: str) -> None:
     from gpuforge_controlplane.migrations import migrate
 
-    asyncio.run(migrate(url))
+    run_apart(migrate(url))
 
 
 def _fresh_database(server: PostgresServer, template: str = "template0") -> Iterator[str]:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,9 +83,13 @@ class PostgresServer:
             finally:
                 await connection.close()
 
-        # A thread of its own: a fixture may run inside a test's event loop, where asyncio.run refuses.
-        with ThreadPoolExecutor(max_workers=1) as thread:
-            thread.submit(asyncio.run, execute()).result()
+        run_apart(execute())
+
+
+def run_apart(work: Coroutine[object, object, None]) -> None:
+    """Run a coroutine on a thread of its own: a fixture may run inside a test's event loop."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        thread.submit(asyncio.run, work).result()
 
 
 @contextmanager

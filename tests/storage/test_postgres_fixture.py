@@ -4,7 +4,9 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from sqlalchemy import inspect
 from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.postgres import PostgresServer
 
@@ -59,3 +61,19 @@ def test_every_database_url_is_on_loopback_and_empty(database_url: str, dialect:
         assert not Path(url.database).exists()
     else:
         assert url.host == "127.0.0.1"
+
+
+def test_a_migrated_database_is_a_copy_of_its_own(
+    migrated_database_url: str, dialect: str, tmp_path: Path
+) -> None:
+    url = make_url(migrated_database_url)
+    assert url.get_backend_name() == dialect
+    assert dialect == "postgresql" or Path(str(url.database)).parent == tmp_path
+
+
+async def test_a_migrated_database_has_tables(migrated_database_url: str) -> None:
+    engine = create_async_engine(migrated_database_url)
+    async with engine.connect() as connection:
+        tables = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
+    await engine.dispose()
+    assert "clusters" in tables

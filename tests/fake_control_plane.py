@@ -142,7 +142,7 @@ class FakeControlPlane:
             if each["gpu_id"] not in known
         ]
         if len(rejected) == len(metrics):
-            paths = [f"metrics[{index}].gpu_id" for index in range(len(metrics))]
+            paths = [f"metrics[{index}]" for index in range(len(metrics))]
             errors = [{"path": path, "message": "unknown_gpu"} for path in paths]
             return problem(422, "all_rejected", errors=errors)
         fresh = [each for each in metrics if each["gpu_id"] in known]

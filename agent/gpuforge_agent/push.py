@@ -26,6 +26,7 @@ REFUSED = RetryPolicy(attempts=None, base_s=60.0, cap_s=900.0)
 REFUSED_FLOOR_S = 30.0
 UNKNOWN_GPU = "unknown_gpu"
 _ITEM = re.compile(r"metrics\[(\d+)\]")
+_CODE = re.compile(r"[a-z]+(_[a-z]+)+")
 
 
 class _Rejected(msgspec.Struct):
@@ -59,8 +60,8 @@ def reasons_by_index(error: Invalid) -> dict[int, str]:
     named: dict[int, str] = {}
     for field in error.errors:
         if found := _ITEM.search(field.path):
-            unknown = UNKNOWN_GPU in (error.code, field.message) or field.message.startswith(UNKNOWN_GPU)
-            named[int(found[1])] = UNKNOWN_GPU if unknown else "invalid"
+            # rejected items carry their reason's code, ill-formed ones a sentence
+            named[int(found[1])] = field.message if _CODE.fullmatch(field.message) else "invalid"
     return named
 
 

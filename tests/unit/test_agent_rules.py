@@ -82,14 +82,16 @@ def test_patience_never_ends_and_is_never_longer_than_a_quarter_of_an_hour(
             id="two",
         ),
         pytest.param(
-            Invalid("no", code="unknown_gpu", errors=(FieldError("metrics[1].gpu_id", "no GPU 7"),)),
-            {1: "unknown_gpu"},
-            id="unknown by code",
-        ),
-        pytest.param(
-            Invalid("no", errors=(FieldError("metrics[1].gpu_id", "unknown_gpu"),)),
-            {1: "unknown_gpu"},
-            id="unknown by message",
+            Invalid(
+                "no",
+                code="all_rejected",
+                errors=(
+                    FieldError("metrics[0]", "unknown_gpu"),
+                    FieldError("metrics[1]", "recorded_in_future"),
+                ),
+            ),
+            {0: "unknown_gpu", 1: "recorded_in_future"},
+            id="all rejected, each for its reason",
         ),
         pytest.param(Invalid("no", errors=(FieldError("metrics", "too many"),)), {}, id="the whole"),
     ],

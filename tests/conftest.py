@@ -1,5 +1,6 @@
 """Fixtures every tier shares: databases, ports, the loopback guard, Hypothesis's profiles."""
 
+import logging
 import shutil
 import sys
 from collections.abc import Iterator
@@ -40,6 +41,16 @@ def network_guard(request: pytest.FixtureRequest) -> Iterator[NetworkGuard]:
     guard.refused.clear()
     yield guard
     assert not guard.refused, f"tried to leave loopback: {guard.refused}"
+
+
+@pytest.fixture(autouse=True)
+def root_logger_as_it_was() -> Iterator[None]:
+    """Undo what a command under test does to logging, which is one for the whole process."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 @pytest.fixture

@@ -33,8 +33,10 @@ class NvmlSettings:
 class Deadlines:
     """How long things may take, in seconds, before they count as hung."""
 
+    start_s: float = 15.0
+    """From the launch of the reader to its first word."""
     open_s: float = 15.0
-    """Starting the reader, opening NVML, finding one GPU: seconds each where persistence mode is off."""
+    """Opening NVML, or finding one GPU: seconds each where persistence mode is off."""
     step_s: float = 2.0
     """Reading one GPU."""
     call_s: float = 20.0
@@ -89,6 +91,7 @@ class Child:
         self._process = process
         self._deadlines = deadlines
         self._subject: str | None = SESSION
+        self._started = False
         self.avoided_slots = avoided
         self.in_step = False
         """Whether an answer is outstanding: it was cut off, and what comes next is not what was asked for."""
@@ -146,6 +149,7 @@ class Child:
         self._send(request)
         inventory: Inventory | None = None
         while isinstance(message := await self._receive(), _Message):
+            self._started = True
             if message.entering is not None:
                 self._subject = message.entering
             if message.reading is not None:
@@ -189,6 +193,8 @@ class Child:
         return True
 
     def _step_deadline_s(self) -> float:
+        if not self._started:
+            return self._deadlines.start_s
         opening = self._subject is not None and (
             self._subject == SESSION or slot_of(self._subject) is not None
         )
@@ -199,6 +205,10 @@ class Child:
         try:
             async with asyncio.timeout(self._step_deadline_s()):
                 line = await self._process.stdout.readline()
+            return _decoder.decode(line) if line.endswith(b"\n") else Reason.READER_DIED
         except TimeoutError:
             return Reason.HUNG
-        return _decoder.decode(line) if line.endswith(b"\n") else Reason.READER_DIED
+        except (
+            ValueError
+        ):  # no message of ours, or one without an end: whoever writes it is our reader no more
+            return Reason.READER_DIED

@@ -18,8 +18,8 @@ def clock() -> HandClock:
 
 @pytest.fixture
 async def collector(fakenvml: FakeNvml, clock: HandClock) -> AsyncIterator[ChildCollector]:
-    """On eight GPUs; what hangs is given a second, or three to open."""
-    deadlines = Deadlines(open_s=3.0, step_s=1.0)
+    """On eight GPUs; what hangs is given a second."""
+    deadlines = Deadlines(open_s=1.0, step_s=1.0)
     collector = ChildCollector(NvmlSettings(library=str(fakenvml.library)), deadlines=deadlines, clock=clock)
     yield collector
     await collector.close()

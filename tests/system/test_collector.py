@@ -73,20 +73,26 @@ async def test_a_hung_gpu_is_left_alone_until_its_time_then_tried_last_then_heal
     clock.now += 15
     assert_only_missing(await collector.read(), {})
 
+    fakenvml.show(hanging(eight_gpus(), 0))
+    await collector.read()
+    fakenvml.show(eight_gpus())
+    clock.now += 15
+    assert_only_missing(await collector.read(), {})
+
 
 async def test_two_hang_and_both_are_named(fakenvml: FakeNvml, collector: ChildCollector) -> None:
     fakenvml.show(hanging(eight_gpus(), 2, 6))
     assert_only_missing(await collector.read(), {2: Reason.HUNG, 6: Reason.HUNG})
 
 
-async def test_what_there_was_no_time_for_is_not_called_hung(fakenvml: FakeNvml) -> None:
-    deadlines = Deadlines(open_s=20.0, step_s=1.0, call_s=0.5)
-    collector = ChildCollector(NvmlSettings(library=str(fakenvml.library)), deadlines=deadlines)
+async def test_what_there_was_no_time_for_is_not_called_hung(
+    fakenvml: FakeNvml, collector: ChildCollector
+) -> None:
     await collector.inventory()
+    collector._deadlines = replace(collector._deadlines, call_s=0.9)  # less than one hang, which is 1 s
     fakenvml.show(hanging(eight_gpus(), 5))
     readings = await collector.read()
     assert_only_missing(readings, {5: Reason.HUNG, 6: Reason.NOT_REACHED, 7: Reason.NOT_REACHED})
-    await collector.close()
 
 
 async def test_a_slot_that_hangs_while_listing_costs_only_itself(
@@ -100,10 +106,14 @@ async def test_a_slot_that_hangs_while_listing_costs_only_itself(
     assert inventory.unidentified == {4: Reason.HUNG}
     assert [gpu.index for gpu in inventory.absent] == [4]
     assert_only_missing(await collector.read(), {4: Reason.HUNG})
-    fakenvml.show(host)
-    clock.now += 15
-    assert len((await collector.inventory()).gpus) == 8
-    assert_only_missing(await collector.read(), {})
+    for _ in ("heals", "and once more, after no longer a wait"):
+        fakenvml.show(host)
+        clock.now += 15
+        assert len((await collector.inventory()).gpus) == 8
+        assert_only_missing(await collector.read(), {})
+        fakenvml.show(host.with_gpu(4, host.gpus[4].hanging()))
+        await collector.close()
+        assert (await collector.inventory()).unidentified == {4: Reason.HUNG}
 
 
 async def test_an_nvml_that_hangs_as_a_whole_is_a_fault_and_heals(
@@ -130,6 +140,17 @@ async def test_a_library_that_crashes_on_a_gpu_costs_only_that_gpu(
     fakenvml.show(host)
     clock.now += 15
     assert_only_missing(await collector.read(), {})
+
+
+async def test_a_host_without_a_process_left_is_a_fault(
+    fakenvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(fakenvml.state))  # not executable: the launch fails
+    collector = ChildCollector(NvmlSettings(library=str(fakenvml.library)))
+    fault = (await collector.inventory()).fault
+    assert fault is not None
+    assert fault.reason is Reason.READER_DIED
+    assert await collector.read() == ()
 
 
 async def test_a_reader_killed_between_two_calls_costs_nothing(collector: ChildCollector) -> None:
@@ -192,7 +213,7 @@ async def test_a_reader_that_outlasts_the_kill_is_abandoned_and_only_one(
 ) -> None:
     # a process in state D can't be made to order: here the kill is what does not happen
     monkeypatch.setattr(asyncio.subprocess.Process, "kill", lambda self: None)
-    deadlines = Deadlines(open_s=20.0, step_s=1.0, kill_s=0.05)
+    deadlines = Deadlines(step_s=1.0, kill_s=0.05)
     collector = ChildCollector(NvmlSettings(library=str(fakenvml.library)), deadlines=deadlines, clock=clock)
     await collector.inventory()
     first = collector.pid

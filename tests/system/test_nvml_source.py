@@ -261,9 +261,12 @@ async def test_a_driver_that_goes_away_leaves_every_gpu_named_and_comes_back_by_
     assert await collector.read() == readings
     absent = await collector.inventory()
     assert (len(absent.absent), absent.gpus) == (8, ())
-    fakenvml.show(replace(eight_gpus(), session=2))
-    clock.now += 5
-    assert await collector.read() == readings_of(eight_gpus())
+    for session in (2, 3):
+        fakenvml.show(replace(eight_gpus(), session=session))
+        clock.now += 5
+        assert await collector.read() == readings_of(eight_gpus())
+        fakenvml.unload()
+        assert await collector.read() == readings
 
 
 async def test_without_the_library_the_fault_names_it(tmp_path: Path) -> None:

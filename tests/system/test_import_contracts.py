@@ -23,6 +23,7 @@ OFFENCES = [
     ("2", "controlplane/gpuforge_controlplane/api/", "gpuforge_controlplane.loops"),
     ("2", "controlplane/gpuforge_controlplane/loops/", "gpuforge_controlplane.api"),
     ("2", "controlplane/gpuforge_controlplane/services/", "gpuforge_controlplane.api"),
+    ("2", "controlplane/gpuforge_controlplane/services/", "gpuforge_controlplane.config"),
     ("2", "controlplane/gpuforge_controlplane/storage/", "gpuforge_controlplane.services"),
     ("2", "controlplane/gpuforge_controlplane/domain/", "gpuforge_controlplane.storage"),
     ("3", "controlplane/gpuforge_controlplane/domain/", "asyncio"),

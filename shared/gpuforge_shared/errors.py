@@ -115,7 +115,7 @@ BY_STATUS: dict[int, type[GPUForgeError]] = {
 
 def not_found(noun: str, id_: int | str) -> NotFound:
     """The 404 of an object, the same words everywhere: `no cluster 7`."""
-    return NotFound(f"no {noun} {id_}", code=f"{noun.replace(' ', '_')}_not_found")
+    return NotFound(f"no {noun} {id_}", code=f"{noun.replace(' ', '_').lower()}_not_found")
 
 
 def invalid(path: str, message: str, code: str | None = None) -> Invalid:

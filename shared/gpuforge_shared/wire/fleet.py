@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal
 
 import msgspec
 from pydantic import Field, IPvAnyAddress
+from typing_extensions import TypedDict  # pydantic reads typing\'s own from 3.12 on only
 
 from gpuforge_shared.wire.base import AgentBody, Count, HumanBody, Id, Name, PageQuery, Text
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
+from typing_extensions import TypedDict  # pydantic reads typing\'s own from 3.12 on only
 
 from gpuforge_shared.wire.base import HumanBody, Id, Instant, Name, PageQuery, Text
 

@@ -1,0 +1,101 @@
+"""The table as an aiohttp application, and what every answer has in common."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from gpuforge_controlplane.api import problems
+from gpuforge_controlplane.api.endpoint import REQUEST_ID, Api, answer
+from gpuforge_controlplane.api.route import Route
+from gpuforge_shared import logs
+from gpuforge_shared.errors import GPUForgeError, InternalError
+
+_log = logging.getLogger(__name__)
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Server": "gpuforge",  # aiohttp would tell its version and Python's
+}
+# Asked every few seconds by machines: logged at debug level as long as all is well.
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/api/clusters/metrics", "/api/clusters/nodes"})
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def application(api: Api, *, max_body_mib: int) -> web.Application:
+    """The routes of the table as an aiohttp application."""
+    app = web.Application(client_max_size=max_body_mib * 1024 * 1024, middlewares=[_surround(api)])
+    for route in api.routes:
+        path = re.sub(r"{(\w+)}", r"{\1:[0-9]+}", route.path)
+        if route.method == "GET":
+            app.router.add_get(path, _handler(api, route))
+        else:
+            app.router.add_route(route.method, path, _handler(api, route))
+    return app
+
+
+def _handler(api: Api, route: Route) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await answer(api, route, request)
+
+    return handle
+
+
+def _surround(api: Api) -> Middleware:
+    """What every answer has in common: request id, security headers, problem documents, log, counters."""
+
+    @web.middleware
+    async def surround(request: web.Request, handler: Handler) -> web.StreamResponse:
+        began = time.perf_counter()
+        given = request.headers.get("X-Request-Id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        request[REQUEST_ID] = request_id
+        token = logs.request_id.set(request_id)
+        try:
+            response = await _answer(request, handler, request_id)
+            if not response.prepared:
+                response.headers.update(_SECURITY_HEADERS | {"X-Request-Id": request_id})
+            seconds = time.perf_counter() - began
+            _note(api, request, response.status, seconds)
+        finally:
+            logs.request_id.reset(token)
+        return response
+
+    return surround
+
+
+async def _answer(request: web.Request, handler: Handler, request_id: str) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except GPUForgeError as error:
+        return problems.response(error, request_id)
+    except web.HTTPException as error:
+        response = problems.response(problems.from_http(error, request.path), request_id)
+        if isinstance(error, web.HTTPMethodNotAllowed):
+            response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+        return response
+    except Exception:  # noqa: BLE001  # the last resort: the caller gets an id, the log the traceback
+        _log.exception("request failed", extra={"method": request.method, "path": request.path})
+        broken = InternalError("the server failed to answer; the request id finds the reason in its log")
+        return problems.response(broken, request_id)
+
+
+def _note(api: Api, request: web.Request, status: int, seconds: float) -> None:
+    resource = request.match_info.route.resource
+    template = resource.canonical if resource is not None else "unknown"
+    api.observations.request(request.method, template, status, seconds)
+    level = logging.DEBUG if template in _QUIET and status < 400 else logging.INFO
+    if _log.isEnabledFor(level):
+        fields = {"method": request.method, "path": request.path, "status": status}
+        _log.log(level, "request", extra=fields | {"ms": round(1000 * seconds, 1)})

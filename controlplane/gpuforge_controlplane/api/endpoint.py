@@ -1,0 +1,239 @@
+"""One adapter for all rows: authenticate, parse, open a transaction, call, render."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+import msgspec
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from gpuforge_controlplane.api import problems
+from gpuforge_controlplane.api.observations import Observations
+from gpuforge_controlplane.api.route import Route
+from gpuforge_controlplane.domain.access import Kind, Principal, closure, refusal
+from gpuforge_controlplane.services import ingest
+from gpuforge_controlplane.services.context import Context, Page, Upserted, encode_cursor
+from gpuforge_controlplane.services.idempotency import Once, Reply, claim_of, once
+from gpuforge_controlplane.services.ingest import Ingest
+from gpuforge_controlplane.services.keys import KeyRing
+from gpuforge_controlplane.storage.database import Connection, Database
+from gpuforge_shared.clock import Clock
+from gpuforge_shared.errors import (
+    Forbidden,
+    NotFound,
+    Unauthorized,
+    UnsupportedMediaType,
+    invalid,
+)
+from gpuforge_shared.wire.fleet import MetricsBatch
+
+Demo = Literal["sample", "off", "live"]
+
+DEMO_HEADER = "X-GPUForge-Demo"
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_MAX_ID_DIGITS = 18  # more than any id ever, and less than what a column overflows at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """What endpoints work with; made by app.py."""
+
+    database: Database
+    sample: Database | None  # the built-in sample fleet, for anonymous readers
+    keyring: KeyRing
+    ingest: Ingest
+    observations: Observations
+    clock: Clock
+    demo: Demo
+    retention: timedelta
+    routes: Sequence[Route]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who calls, with which raw key, and the database that answers them."""
+
+    principal: Principal
+    database: Database
+    bearer: str | None
+    demo: Demo | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A parsed request."""
+
+    ids: Mapping[str, int]
+    inputs: Mapping[str, Any]  # `body=` and `query=`, as the service takes them
+    payload: bytes
+
+
+async def answer(api: Api, route: Route, request: web.Request) -> web.StreamResponse:
+    """The response to a request on a row of the table. Raises GPUForgeError for all that is refused."""
+    if route.raw:
+        response: web.StreamResponse = await route.service(api, request)
+        return response
+    caller = await authenticate(api, route, request)
+    call = _parse(route, request, await request.read() if route.body else b"")
+    if route.hot and "Idempotency-Key" not in request.headers:
+        return _render(route, request, caller, Reply(status=200, answer=await _accept(api, caller, call)))
+    if route.writes:
+        return await _write(api, route, request, caller, call)
+    async with caller.database.read() as tx:
+        found = await route.service(_context(api, request, caller, tx), *call.ids.values(), **call.inputs)
+    return _render(route, request, caller, Reply(status=200, answer=found))
+
+
+async def authenticate(api: Api, route: Route, request: web.Request) -> Caller:
+    """Who calls and whether they may. Raises Unauthorized or Forbidden."""
+    header = request.headers.get("Authorization")
+    caller = _anonymous(api, route) if header is None else await _holder(api, header)
+    if route.access is not None and (why := refusal(caller.principal, route.access)) is not None:
+        if caller.principal.kind is Kind.ANONYMOUS:
+            raise Unauthorized(f"send Authorization: Bearer <key>; {why}")
+        raise Forbidden(why)
+    return caller
+
+
+async def _holder(api: Api, header: str) -> Caller:
+    scheme, _, raw = header.partition(" ")
+    if scheme.lower() != "bearer" or not raw.strip():
+        raise Unauthorized("send the key as Authorization: Bearer <key>")
+    bearer = raw.strip()
+    return Caller(principal=await api.keyring.principal(bearer), database=api.database, bearer=bearer)
+
+
+def _anonymous(api: Api, route: Route) -> Caller:
+    """Demo mode: a reader without a key sees the sample fleet (all of it), or the live one where allowed."""
+    if route.writes or api.demo == "off":
+        raise Unauthorized(
+            "send Authorization: Bearer <key>; create one with gpuforge-controlplane create-key"
+        )
+    scopes = closure(("admin",)) if api.demo == "sample" else closure(("read",))
+    database = api.sample if api.demo == "sample" else api.database
+    assert database is not None  # app.py makes the sample fleet in that mode
+    principal = Principal(name="anonymous", kind=Kind.ANONYMOUS, scopes=scopes)
+    return Caller(principal=principal, database=database, bearer=None, demo=api.demo)
+
+
+async def _accept(api: Api, caller: Caller, call: Call) -> object:
+    batch: MetricsBatch = call.inputs["body"]
+    accepted = await api.ingest.accept(batch, caller.principal, api.clock())
+    api.observations.samples(
+        accepted=accepted["accepted"],
+        duplicates=accepted["duplicates"],
+        rejected=len(accepted["rejected"]),
+    )
+    return accepted
+
+
+async def _write(
+    api: Api, route: Route, request: web.Request, caller: Caller, call: Call
+) -> web.StreamResponse:
+    wanted = _once(route, request, caller, call)
+
+    async def work(tx: Connection) -> Reply:
+        ctx = _context(api, request, caller, tx)
+
+        async def serve() -> Reply:
+            return _reply(route, await route.service(ctx, *call.ids.values(), **call.inputs))
+
+        return await serve() if wanted is None else await once(ctx, wanted, serve)
+
+    return _render(route, request, caller, await caller.database.transact(work))
+
+
+def _once(route: Route, request: web.Request, caller: Caller, call: Call) -> Once | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is None or route.method != "POST" or caller.bearer is None:
+        return None
+    if _IDEMPOTENCY_KEY.fullmatch(key) is None:
+        raise invalid("Idempotency-Key", "must be 1 to 255 printable ASCII characters without spaces")
+    claim = claim_of(
+        principal=f"key {caller.principal.key_id}",
+        route=f"{route.method} {route.path}",
+        key=key,
+        request=request.path_qs.encode() + b"\n" + call.payload,
+    )
+    return Once(claim=claim, bearer=caller.bearer, sealed=route.sealed)
+
+
+def _parse(route: Route, request: web.Request, payload: bytes) -> Call:
+    ids = {name: _id(name, digits) for name, digits in request.match_info.items()}
+    inputs: dict[str, Any] = {}
+    query = _query(route, request)
+    if route.query.model_fields:
+        inputs["query"] = query
+    if route.body is not None:
+        inputs["body"] = _body(route, request, payload)
+    return Call(ids=ids, inputs=inputs, payload=payload)
+
+
+def _id(name: str, digits: str) -> int:
+    if len(digits) > _MAX_ID_DIGITS:
+        noun = name.removesuffix("_id").replace("_", " ")
+        raise NotFound(f"no {noun} {digits[:_MAX_ID_DIGITS]}…", code=f"{noun}_not_found")
+    return int(digits)
+
+
+def _query(route: Route, request: web.Request) -> BaseModel:
+    given = request.query
+    repeated = [name for name in given if len(given.getall(name)) > 1]
+    if repeated:
+        raise invalid(f"query.{repeated[0]}", "given more than once")
+    try:
+        return route.query.model_validate(dict(given))
+    except ValidationError as error:
+        raise problems.from_validation(error, route.query.model_fields, "query.") from None
+
+
+def _body(route: Route, request: web.Request, payload: bytes) -> object:
+    if request.content_type != "application/json":
+        raise UnsupportedMediaType(
+            f"send the body as Content-Type: application/json, not {request.content_type}"
+        )
+    if route.hot:
+        return ingest.decode(payload)
+    assert isinstance(route.body, type)
+    assert issubclass(route.body, BaseModel)
+    try:
+        return route.body.model_validate_json(payload)
+    except ValidationError as error:
+        raise problems.from_validation(error, route.body.model_fields) from None
+
+
+def _context(api: Api, request: web.Request, caller: Caller, tx: Connection) -> Context:
+    return Context(
+        tx=tx,
+        principal=caller.principal,
+        now=api.clock(),
+        request_id=request[REQUEST_ID],
+        retention=api.retention,
+    )
+
+
+def _reply(route: Route, outcome: object) -> Reply:
+    if isinstance(outcome, Upserted):
+        return Reply(status=201 if outcome.created else 200, answer=outcome.answer)
+    return Reply(status=route.status[0], answer=outcome)
+
+
+def _render(route: Route, request: web.Request, caller: Caller, reply: Reply) -> web.Response:
+    headers: dict[str, str] = {} if caller.demo is None else {DEMO_HEADER: caller.demo}
+    body = reply.answer
+    if isinstance(body, Page):
+        if body.last_id is not None:
+            following = request.rel_url.update_query(cursor=encode_cursor(body.last_id))
+            headers["Link"] = f'<{following}>; rel="next"'
+        body = body.answer
+    return web.Response(
+        body=_ENCODER.encode(body), status=reply.status, content_type=route.media, headers=headers
+    )

@@ -1,0 +1,46 @@
+"""What a row of the route table is."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+from pydantic import BaseModel
+
+from gpuforge_controlplane.domain.access import Access
+from gpuforge_shared.wire.base import NoQuery, Query
+
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+Body = type[BaseModel] | type[msgspec.Struct]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One endpoint. `{name}` in the path is a whole number, handed to the service by that name."""
+
+    method: Method
+    path: str
+    # (ctx, *path ids, body= or query=) -> answer, Upserted or Page; a raw row: (api, request) -> response
+    service: Callable[..., Awaitable[Any]]
+    answer: Any  # the type of the answer, for OpenAPI and for the tests that hold answers to it
+    access: Access | None  # None: open to all, and says nothing about anybody
+    tag: str
+    body: Body | None = None
+    query: type[Query] = NoQuery
+    status: tuple[int, ...] = (200,)  # (201, 200): an upsert
+    sealed: str | None = None  # the answer's field with a raw key: never stored, not even for a repeat
+    hot: bool = False  # metrics ingest: grouped with others that wait, see services/ingest
+    raw: bool = False  # takes the request and answers a response of its own
+    media: str = "application/json"
+
+    @property
+    def writes(self) -> bool:
+        return self.method != "GET"
+
+    @property
+    def summary(self) -> str:
+        """What the endpoint does: the first line of its service's docstring."""
+        return (inspect.getdoc(self.service) or "").partition("\n")[0]

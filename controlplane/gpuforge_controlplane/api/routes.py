@@ -1,0 +1,105 @@
+"""THE TABLE: one row = one endpoint. Routing, access, validation and OpenAPI all read it."""
+
+from __future__ import annotations
+
+from gpuforge_controlplane.api import system
+from gpuforge_controlplane.api.route import Route
+from gpuforge_controlplane.domain.access import Access
+from gpuforge_controlplane.services import dashboard, fleet, ingest, inventory, keys
+from gpuforge_shared.wire import fleet as fleet_wire
+from gpuforge_shared.wire import keys as keys_wire
+from gpuforge_shared.wire.base import PageQuery
+
+_READ_ALL = Access(scope="read", tenants=True, agents=True)
+_READ_TENANTS = Access(scope="read", tenants=True)
+_AGENT_READ = Access(scope="read", agents=True)
+_AGENT_WRITE = Access(scope="write", agents=True)
+_WRITE = Access(scope="write")
+_ADMIN = Access(scope="admin")
+_ADMIN_TENANTS = Access(scope="admin", tenants=True)
+
+_GPU = "GPU Management"
+_KEYS = "API Keys"
+_DASHBOARD = "Dashboard"
+_SYSTEM = "System"
+
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        method="GET", path="/api/clusters", tag=_GPU, access=_READ_ALL,
+        service=fleet.list_clusters, query=PageQuery, answer=list[fleet_wire.ClusterRecord],
+    ),
+    Route(
+        method="POST", path="/api/clusters", tag=_GPU, access=_WRITE, status=(201,), sealed="api_key",
+        service=fleet.create_cluster, body=fleet_wire.ClusterCreate, answer=fleet_wire.ClusterCreated,
+    ),
+    Route(
+        method="GET", path="/api/clusters/{cluster_id}", tag=_GPU, access=_READ_ALL,
+        service=fleet.get_cluster, answer=fleet_wire.ClusterDetail,
+    ),
+    Route(
+        method="POST", path="/api/clusters/nodes", tag=_GPU, access=_AGENT_WRITE, status=(201, 200),
+        service=fleet.register_node, body=fleet_wire.NodeRegister, answer=fleet_wire.NodeRecord,
+    ),
+    Route(
+        method="GET", path="/api/clusters/nodes/{node_id}", tag=_GPU, access=_AGENT_READ,
+        service=fleet.get_node, answer=fleet_wire.NodeDetail,
+    ),
+    Route(
+        method="PATCH", path="/api/clusters/nodes/{node_id}", tag=_GPU, access=_AGENT_WRITE,
+        service=fleet.update_node, body=fleet_wire.NodeUpdate, answer=fleet_wire.NodeRecord,
+    ),
+    Route(
+        method="DELETE", path="/api/clusters/nodes/{node_id}", tag=_GPU, access=_WRITE,
+        service=fleet.retire_node, answer=fleet_wire.NodeRecord,
+    ),
+    Route(
+        method="POST", path="/api/clusters/gpus", tag=_GPU, access=_AGENT_WRITE, status=(201, 200),
+        service=inventory.register_gpus, body=fleet_wire.GpuRegister, answer=list[fleet_wire.GpuRecord],
+    ),
+    Route(
+        method="POST", path="/api/clusters/metrics", tag=_GPU, access=_AGENT_WRITE, hot=True,
+        service=ingest.ingest_metrics, body=fleet_wire.MetricsBatch, answer=fleet_wire.MetricsAccepted,
+    ),
+    Route(
+        method="GET", path="/api/dashboard/gpu-allocation", tag=_GPU, access=_READ_TENANTS,
+        service=dashboard.gpu_allocation, query=fleet_wire.AllocationQuery,
+        answer=list[fleet_wire.GpuAllocation],
+    ),
+    Route(
+        method="POST", path="/api/api-keys", tag=_KEYS, access=_ADMIN_TENANTS, status=(201,), sealed="key",
+        service=keys.create_key, body=keys_wire.KeyCreate, answer=keys_wire.KeyCreated,
+    ),
+    Route(
+        method="GET", path="/api/api-keys", tag=_KEYS, access=_ADMIN_TENANTS,
+        service=keys.list_keys, query=PageQuery, answer=list[keys_wire.KeyRecord],
+    ),
+    Route(
+        method="DELETE", path="/api/api-keys/{key_id}", tag=_KEYS, access=_ADMIN_TENANTS,
+        service=keys.revoke_key, answer=keys_wire.KeyRecord,
+    ),
+    Route(
+        method="GET", path="/api/dashboard", tag=_DASHBOARD, access=_READ_TENANTS,
+        service=dashboard.overview, query=fleet_wire.OverviewQuery, answer=fleet_wire.DashboardOverview,
+    ),
+    Route(
+        method="GET", path="/api/audit", tag=_SYSTEM, access=_ADMIN,
+        service=keys.list_audit, query=keys_wire.AuditQuery, answer=list[keys_wire.AuditRecord],
+    ),
+    Route(
+        method="GET", path="/api/openapi.json", tag=_SYSTEM, access=None, raw=True,
+        service=system.openapi, answer=dict[str, object],
+    ),
+    Route(
+        method="GET", path="/healthz", tag=_SYSTEM, access=None, raw=True,
+        service=system.healthz, answer=system.Health,
+    ),
+    Route(
+        method="GET", path="/readyz", tag=_SYSTEM, access=None, raw=True,
+        service=system.readyz, answer=system.Health,
+    ),
+    Route(
+        method="GET", path="/metrics", tag=_SYSTEM, access=None, raw=True, media="text/plain",
+        service=system.prometheus, answer=str,
+    ),
+)  # fmt: skip

@@ -1,0 +1,124 @@
+"""The only wiring: routes, database, loops, shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+
+from aiohttp import web
+
+from gpuforge_controlplane import migrations
+from gpuforge_controlplane.api.application import application
+from gpuforge_controlplane.api.endpoint import Api
+from gpuforge_controlplane.api.observations import Observations
+from gpuforge_controlplane.api.routes import ROUTES
+from gpuforge_controlplane.config import ControlPlaneSettings
+from gpuforge_controlplane.loops.runner import running
+from gpuforge_controlplane.services import retention, sample
+from gpuforge_controlplane.services.ingest import Ingest
+from gpuforge_controlplane.services.keys import KeyRing
+from gpuforge_controlplane.services.sample import SampleFleet
+from gpuforge_controlplane.storage.database import Database, schema_revision, throwaway
+from gpuforge_shared.clock import Clock, utc_now
+
+_log = logging.getLogger(__name__)
+
+STOP_S = 5.0  # how long requests in flight may take once the server was told to stop
+
+
+class SchemaError(Exception):
+    """The database's schema is not what this code needs; the text says what to run."""
+
+
+@asynccontextmanager
+async def control_plane(settings: ControlPlaneSettings, clock: Clock = utc_now) -> AsyncIterator[Api]:
+    """Everything behind HTTP, started; stopped at the end of the block. Raises SchemaError."""
+    keep = timedelta(hours=settings.metrics_retention_hours)
+    async with AsyncExitStack() as stack:
+        await _see_to_schema(settings)
+        database = Database(settings.database_url)
+        stack.push_async_callback(database.close)
+        await retention.prepare(database, clock(), keep)
+        shown: Database | None = None
+        if settings.demo == "sample":
+            shown = await stack.enter_async_context(throwaway("gpuforge-sample-"))
+            fleet = SampleFleet(shown, keep)
+            await fleet.build(clock())
+            await stack.enter_async_context(running("sample", sample.EVERY_S, lambda: fleet.refresh(clock())))
+        await stack.enter_async_context(
+            running("retention", retention.EVERY_S, lambda: retention.enforce(database, clock(), keep))
+        )
+        yield Api(
+            database=database,
+            sample=shown,
+            keyring=KeyRing(database, clock),
+            ingest=Ingest(database, keep),
+            observations=Observations(),
+            clock=clock,
+            demo=settings.demo,
+            retention=keep,
+            routes=ROUTES,
+        )
+
+
+async def serve(settings: ControlPlaneSettings) -> None:
+    """Serve until SIGTERM or SIGINT; requests in flight end, within 5 s. Raises OSError for a taken port."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    listening = _listen(settings.host, settings.port)  # first of all: a taken port is told at once
+    async with control_plane(settings) as api:
+        runner = web.AppRunner(
+            application(api, max_body_mib=settings.max_body_mib), access_log=None, shutdown_timeout=STOP_S
+        )
+        await runner.setup()
+        try:
+            await web.SockSite(runner, listening, backlog=1024).start()
+            host, port = listening.getsockname()[:2]
+            _log.info("serving", extra={"url": f"http://{host}:{port}", "demo": settings.demo})
+            await stop.wait()
+            _log.info("stopping")
+        finally:
+            await runner.cleanup()
+    _log.info("stopped")
+
+
+async def _see_to_schema(settings: ControlPlaneSettings) -> None:
+    """SQLite has one process, so it migrates by itself; on PostgreSQL replicas share a schema, and a person
+    decides when it moves. A newer one is fine: migrations expand before they contract."""
+    database = Database(settings.database_url)
+    try:
+        revision = "" if database.is_new() else await _revision(database)
+    finally:
+        await database.close()
+    if revision >= migrations.head():
+        return
+    if database.dialect == "postgresql":
+        raise SchemaError(
+            f"the database is at schema {revision or 'none'}, this code needs {migrations.head()}; "
+            "run gpuforge-controlplane migrate"
+        )
+    await migrations.migrate(settings.database_url)
+
+
+async def _revision(database: Database) -> str:
+    async with database.read() as tx:
+        return await schema_revision(tx) or ""
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError:
+        listening.close()
+        raise
+    return listening

@@ -1,0 +1,54 @@
+"""What a cluster, a node and a GPU are doing, from heartbeats and telemetry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Literal
+
+OFFLINE_AFTER = timedelta(seconds=90)  # three missed heartbeats of 30 s
+ACTIVE_ABOVE_PCT = 10.0  # strictly above: the reference's threshold
+MAX_AHEAD = timedelta(minutes=5)  # how far a sample's clock may run ahead of ours
+
+NodeStatus = Literal["active", "cordoned", "draining", "offline", "retired"]
+GpuStatus = Literal["active", "idle", "unhealthy", "offline"]
+ClusterStatus = Literal["active", "degraded", "offline"]
+NodeState = Literal["active", "cordoned", "draining"]
+Screening = Literal["recorded_in_future", "older_than_retention"]
+
+
+def heartbeat_is_fresh(last_heartbeat: datetime, now: datetime) -> bool:
+    """Whether a node counts as there: its last heartbeat is at most 90 s old."""
+    return now - last_heartbeat <= OFFLINE_AFTER
+
+
+def node_status(
+    state: NodeState, last_heartbeat: datetime, retired_at: datetime | None, now: datetime
+) -> NodeStatus:
+    """The operator's state, unless the node is gone: retired, or silent for over 90 s."""
+    if retired_at is not None:
+        return "retired"
+    return state if heartbeat_is_fresh(last_heartbeat, now) else "offline"
+
+
+def gpu_status(stored: GpuStatus, node: NodeStatus) -> GpuStatus:
+    """A GPU's own status, unless its node is gone: nobody knows then what the GPU does."""
+    return "offline" if node in ("offline", "retired") else stored
+
+
+def cluster_status(nodes: Iterable[NodeStatus]) -> ClusterStatus:
+    """active with every node there (or none yet), degraded with some gone, offline with all gone."""
+    statuses = list(nodes)
+    gone = sum(status == "offline" for status in statuses)
+    if not gone:
+        return "active"
+    return "offline" if gone == len(statuses) else "degraded"
+
+
+def screen(recorded_at: datetime, now: datetime, retention: timedelta) -> Screening | None:
+    """Why a sample's time rules it out, None where it is welcome."""
+    if recorded_at > now + MAX_AHEAD:
+        return "recorded_in_future"
+    if recorded_at < now - retention:
+        return "older_than_retention"
+    return None

@@ -1,0 +1,230 @@
+"""Clusters, nodes and GPUs: registration, heartbeats, and what the fleet looks like."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from gpuforge_controlplane.domain.access import Kind
+from gpuforge_controlplane.domain.fleet import NodeStatus, cluster_status, gpu_status, node_status
+from gpuforge_controlplane.services.context import (
+    LIST_CAP,
+    Context,
+    Page,
+    Upserted,
+    decode_cursor,
+    page_of,
+)
+from gpuforge_controlplane.services.keys import AGENT_PERMISSIONS, mint
+from gpuforge_controlplane.storage import fleet
+from gpuforge_controlplane.storage.fleet import StoredCluster, StoredGpu, StoredNode
+from gpuforge_shared.errors import Conflict, not_found
+from gpuforge_shared.wire.base import PageQuery
+from gpuforge_shared.wire.fleet import (
+    ClusterCreate,
+    ClusterCreated,
+    ClusterDetail,
+    ClusterRecord,
+    GpuRecord,
+    NodeDetail,
+    NodeRecord,
+    NodeRegister,
+    NodeUpdate,
+)
+
+
+async def list_clusters(ctx: Context, query: PageQuery) -> Page[list[ClusterRecord]]:
+    """Clusters in order of id with live counts. A cluster key sees its own alone."""
+    limit = query.limit or LIST_CAP
+    found = await fleet.clusters_page(
+        ctx.tx, only=ctx.principal.cluster_id, after=decode_cursor(query.cursor), limit=limit + 1
+    )
+    return page_of(await cluster_records(ctx, found), limit, [cluster["id"] for cluster in found])
+
+
+async def create_cluster(ctx: Context, body: ClusterCreate) -> ClusterCreated:
+    """Create a cluster and the key that its agents use. A name that is taken is a conflict."""
+    stored = await fleet.create_cluster(
+        ctx.tx, {"name": body.name, "region": body.region, "created_at": ctx.now}
+    )
+    if stored is None:
+        raise Conflict(f'there is a cluster "{body.name}" already; choose another name', code="name_taken")
+    await ctx.audit("cluster.create", "cluster", stored["id"], after=stored)
+    key = await mint(
+        ctx, label=f"agents of {body.name}"[:255], permissions=AGENT_PERMISSIONS, cluster_id=stored["id"]
+    )
+    (record,) = await cluster_records(ctx, [stored])
+    return ClusterCreated(**record, api_key=key["key"])
+
+
+async def get_cluster(ctx: Context, cluster_id: int) -> ClusterDetail:
+    """A cluster with its nodes, their GPUs and latest metrics. A tenant's key sees no hardware here."""
+    found = await fleet.clusters_page(ctx.tx, only=_own_cluster(ctx, cluster_id), limit=1)
+    if not found:
+        raise not_found("cluster", cluster_id)
+    (record,) = await cluster_records(ctx, found)
+    stored = (
+        []
+        if ctx.principal.kind is Kind.TENANT
+        else await fleet.nodes_page(ctx.tx, cluster_id=cluster_id, limit=LIST_CAP)
+    )
+    return ClusterDetail(**record, nodes=await node_details(ctx, stored), recent_jobs=[])
+
+
+async def register_node(ctx: Context, body: NodeRegister) -> Upserted[NodeRecord]:
+    """Register a node or hear its heartbeat. Absent fields keep their value."""
+    if not await fleet.clusters_page(ctx.tx, only=_own_cluster(ctx, body.cluster_id), limit=1):
+        raise not_found("cluster", body.cluster_id)
+    told = body.model_dump(mode="json", exclude_none=True)
+    before = await fleet.node_by_hostname(ctx.tx, body.cluster_id, body.hostname)
+    if before is None:
+        fresh = told | {"state": "active", "created_at": ctx.now, "last_heartbeat_at": ctx.now}
+        created = await fleet.create_node(ctx.tx, fresh)
+        if created is not None:
+            await ctx.audit("node.create", "node", created["id"], after=created)
+            return Upserted(_node_record(ctx, created), created=True)
+        before = await fleet.node_by_hostname(ctx.tx, body.cluster_id, body.hostname)
+        assert before is not None  # the insert met it, and it is held now
+    if before["retired_at"] is not None:
+        raise Conflict(
+            f"node {before['id']} ({body.hostname}) was retired; stop its agent, or bring it back with "
+            f'PATCH /api/clusters/nodes/{before["id"]} {{"state": "active"}}',
+            code="node_retired",
+        )
+    after = await fleet.update_node(ctx.tx, before["id"], told | {"last_heartbeat_at": ctx.now})
+    if _told(after) != _told(before):  # a heartbeat that tells nothing new leaves no audit row
+        await ctx.audit("node.update", "node", after["id"], before=_told(before), after=_told(after))
+    return Upserted(_node_record(ctx, after), created=False)
+
+
+async def get_node(ctx: Context, node_id: int) -> NodeDetail:
+    """The node with its GPUs and their ids; a retired one too."""
+    node = await fleet.node_by_id(ctx.tx, node_id)
+    if node is None or not may_see(ctx, node["cluster_id"]):
+        raise not_found("node", node_id)
+    (detail,) = await node_details(ctx, [node])
+    return detail
+
+
+async def update_node(ctx: Context, node_id: int, body: NodeUpdate) -> NodeRecord:
+    """Set what the operator wants of a node; `active` brings a retired one back."""
+    before = await held_node(ctx, node_id)
+    after = await fleet.update_node(ctx.tx, node_id, {"state": body.state, "retired_at": None})
+    if after != before:
+        await ctx.audit("node.state", "node", node_id, before=before, after=after)
+    return _node_record(ctx, after)
+
+
+async def retire_node(ctx: Context, node_id: int) -> NodeRecord:
+    """Take a node out of the fleet: it and its GPUs leave every list, their history stays."""
+    before = await held_node(ctx, node_id)
+    if before["retired_at"] is not None:
+        return _node_record(ctx, before)
+    after = await fleet.update_node(ctx.tx, node_id, {"retired_at": ctx.now})
+    await ctx.audit("node.retire", "node", node_id, before=before, after=after)
+    return _node_record(ctx, after)
+
+
+async def cluster_records(ctx: Context, stored: Sequence[StoredCluster]) -> list[ClusterRecord]:
+    """Clusters with their live counts."""
+    by_cluster: dict[int, list[fleet.Heartbeat]] = defaultdict(list)
+    for beat in await fleet.heartbeats(ctx.tx, [cluster["id"] for cluster in stored]):
+        by_cluster[beat["cluster_id"]].append(beat)
+    return [_cluster_record(ctx, cluster, by_cluster[cluster["id"]]) for cluster in stored]
+
+
+async def node_details(ctx: Context, stored: Sequence[StoredNode]) -> list[NodeDetail]:
+    """Nodes with their GPUs."""
+    by_node: dict[int, list[StoredGpu]] = defaultdict(list)
+    for gpu in await fleet.gpus_of_nodes(ctx.tx, [node["id"] for node in stored]):
+        by_node[gpu["node_id"]].append(gpu)
+    details = []
+    for node in stored:
+        record = _node_record(ctx, node)
+        gpus = [gpu_record(gpu, record["status"]) for gpu in by_node[node["id"]]]
+        details.append(NodeDetail(**record, gpus=gpus))
+    return details
+
+
+def gpu_record(gpu: StoredGpu, node: NodeStatus) -> GpuRecord:
+    """A GPU as clients see it, on a node of this status."""
+    return GpuRecord(
+        id=gpu["id"],
+        node_id=gpu["node_id"],
+        gpu_index=gpu["gpu_index"],
+        uuid=gpu["uuid"],
+        model=gpu["model"],
+        vram_mb=gpu["vram_mb"],
+        status=gpu_status(gpu["status"], node),
+        utilization_pct=gpu["utilization_pct"],
+        memory_used_mb=gpu["memory_used_mb"],
+        memory_total_mb=gpu["memory_total_mb"],
+        temperature_c=gpu["temperature_c"],
+        power_draw_w=gpu["power_draw_w"],
+        recorded_at=gpu["recorded_at"],
+        missing=gpu["missing"] or {},
+    )
+
+
+def may_see(ctx: Context, cluster_id: int) -> bool:
+    """Whether a cluster is the caller's business: a cluster key knows only its own."""
+    return ctx.principal.cluster_id in (None, cluster_id)
+
+
+async def held_node(ctx: Context, node_id: int) -> StoredNode:
+    """The node, held until the transaction ends; NotFound where the caller may not know it."""
+    node = await fleet.lock_node(ctx.tx, node_id)
+    if node is None or not may_see(ctx, node["cluster_id"]):
+        raise not_found("node", node_id)
+    return node
+
+
+def _own_cluster(ctx: Context, cluster_id: int) -> int:
+    if not may_see(ctx, cluster_id):
+        raise not_found("cluster", cluster_id)
+    return cluster_id
+
+
+def _node_record(ctx: Context, node: StoredNode) -> NodeRecord:
+    return NodeRecord(
+        id=node["id"],
+        cluster_id=node["cluster_id"],
+        hostname=node["hostname"],
+        ip_address=node["ip_address"],
+        state=node["state"],
+        status=node_status(node["state"], node["last_heartbeat_at"], node["retired_at"], ctx.now),
+        total_gpus=node["total_gpus"],
+        cpu_cores=node["cpu_cores"],
+        ram_gb=node["ram_gb"],
+        agent_version=node["agent_version"],
+        last_heartbeat_at=node["last_heartbeat_at"],
+        created_at=node["created_at"],
+    )
+
+
+def _cluster_record(ctx: Context, cluster: StoredCluster, beats: Iterable[fleet.Heartbeat]) -> ClusterRecord:
+    nodes = list(beats)
+    return ClusterRecord(
+        id=cluster["id"],
+        name=cluster["name"],
+        region=cluster["region"],
+        status=cluster_status(
+            node_status(beat["state"], beat["last_heartbeat_at"], None, ctx.now) for beat in nodes
+        ),
+        node_count=len(nodes),
+        gpu_count=sum(beat["gpu_count"] for beat in nodes),
+        active_jobs=0,
+        queued_jobs=0,
+        created_at=cluster["created_at"],
+    )
+
+
+def _told(node: StoredNode) -> dict[str, object]:
+    """What an agent tells of its host."""
+    return {
+        "ip_address": node["ip_address"],
+        "total_gpus": node["total_gpus"],
+        "cpu_cores": node["cpu_cores"],
+        "ram_gb": node["ram_gb"],
+        "agent_version": node["agent_version"],
+    }

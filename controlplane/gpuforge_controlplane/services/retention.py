@@ -1,0 +1,29 @@
+"""Keeping raw samples and repeatable answers for their time, and no longer."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from gpuforge_controlplane.domain.fleet import MAX_AHEAD
+from gpuforge_controlplane.storage import idempotency, metrics
+from gpuforge_controlplane.storage.database import Database
+
+EVERY_S = 60.0
+_DAYS_AHEAD = timedelta(days=2)  # of partitions, in case nobody is there to make the next one
+
+
+async def prepare(database: Database, now: datetime, keep: timedelta) -> None:
+    """See that every sample which ingest accepts has a partition to go to (PostgreSQL)."""
+    async with database.write() as tx:
+        await metrics.ensure_partitions(tx, now - keep, now + MAX_AHEAD + _DAYS_AHEAD)
+
+
+async def enforce(database: Database, now: datetime, keep: timedelta) -> None:
+    """Drop samples older than `keep` and idempotency keys older than 24 h. Safe on all replicas at once."""
+    await prepare(database, now, keep)
+    async with database.write() as tx:
+        await idempotency.prune(tx, now)
+    more = True
+    while more:  # a slice a transaction, so that no other write waits long
+        async with database.write() as tx:
+            more = await metrics.prune(tx, now - keep)

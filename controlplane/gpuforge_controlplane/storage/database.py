@@ -1,0 +1,186 @@
+"""Connections and transactions, the same on SQLite and PostgreSQL.
+
+SQLite has one writer: writes queue, in order of arrival, for a single connection and begin with BEGIN
+IMMEDIATE; readers use WAL snapshots and are never held up. The driver's own transaction handling is off:
+it would begin late, and a snapshot would not be one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from sqlalchemy import event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from gpuforge_controlplane.storage.schema import metadata
+from gpuforge_shared.errors import Unavailable
+
+Connection = AsyncConnection
+T = TypeVar("T")
+
+Dialect = Literal["sqlite", "postgresql"]
+
+READERS = 4
+ATTEMPTS = 3
+WAIT_S = 10.0  # for a connection; longer means overload, and the client is told to come back
+_DEADLOCK_CODES = frozenset({"40001", "40P01"})  # PostgreSQL: serialization failure, deadlock
+
+
+class DatabaseUrlError(Exception):
+    """The database URL is not one that GPUForge runs on; the text says which are."""
+
+
+class Database:
+    """The pools of one database. `close()` it."""
+
+    def __init__(self, url: str) -> None:
+        parsed = parse_url(url)
+        self.url = parsed
+        self.dialect: Dialect = "sqlite" if parsed.get_backend_name() == "sqlite" else "postgresql"
+        self._turn: AbstractAsyncContextManager[object]
+        if self.dialect == "sqlite":
+            self._writer = _sqlite_engine(parsed, pool_size=1, begin="BEGIN IMMEDIATE", query_only=False)
+            self._reader = _sqlite_engine(parsed, pool_size=READERS, begin="BEGIN", query_only=True)
+            self._turn = asyncio.Lock()  # asyncio's lock is fair: first come, first served
+        else:
+            self._writer = self._reader = _postgresql_engine(parsed)
+            self._turn = nullcontext()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Connection]:
+        """One read-only snapshot."""
+        async with _told_when_away(), self._reader.connect() as connection:
+            if self.dialect == "postgresql":
+                await connection.execution_options(
+                    isolation_level="REPEATABLE READ", postgresql_readonly=True
+                )
+            async with connection.begin():
+                yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[Connection]:
+        """One transaction, committed at the end of the block and rolled back by an exception."""
+        async with _told_when_away(), self._turn, self._writer.begin() as connection:
+            yield connection
+
+    async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """`work` in one write transaction, run again where PostgreSQL broke a deadlock at its expense."""
+        for _ in range(ATTEMPTS - 1):
+            try:
+                async with self.write() as connection:
+                    return await work(connection)
+            except DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) not in _DEADLOCK_CODES:
+                    raise
+        async with self.write() as connection:
+            return await work(connection)
+
+    async def ping(self) -> None:
+        """Raises Unavailable where the database does not answer."""
+        async with self.read() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    def is_new(self) -> bool:
+        """Whether this is an SQLite file that does not exist yet; only a writer may make it."""
+        return self.dialect == "sqlite" and not Path(str(self.url.database)).exists()
+
+    async def close(self) -> None:
+        await self._writer.dispose()
+        if self._reader is not self._writer:
+            await self._reader.dispose()
+
+
+@asynccontextmanager
+async def throwaway(prefix: str) -> AsyncIterator[Database]:
+    """An empty SQLite database of today's schema in a folder of its own, removed at the end."""
+    with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+        database = Database(f"sqlite+aiosqlite:///{folder}/gpuforge.db")
+        try:
+            async with database.write() as connection:
+                await connection.run_sync(metadata.create_all)
+            yield database
+        finally:
+            await database.close()
+
+
+def parse_url(url: str) -> URL:
+    """`sqlite+aiosqlite:///…` or `postgresql+asyncpg://…`, else DatabaseUrlError."""
+    parsed = make_url(url)
+    if parsed.drivername not in ("sqlite+aiosqlite", "postgresql+asyncpg"):
+        raise DatabaseUrlError(
+            "GPUForge runs on sqlite+aiosqlite:///PATH or postgresql+asyncpg://USER@HOST/NAME, "
+            f"not {parsed.drivername}"
+        )
+    if parsed.drivername == "sqlite+aiosqlite" and not parsed.database:
+        raise DatabaseUrlError(
+            "the SQLite URL needs a path: sqlite+aiosqlite:////var/lib/gpuforge/gpuforge.db"
+        )
+    return parsed
+
+
+async def schema_revision(connection: Connection) -> str | None:
+    """The migration that the database stands at; None for an empty one."""
+    try:
+        async with connection.begin_nested():
+            found = await connection.execute(text("SELECT version_num FROM alembic_version"))
+            return found.scalar_one_or_none()
+    except DBAPIError:  # no such table
+        return None
+
+
+@asynccontextmanager
+async def _told_when_away() -> AsyncIterator[None]:
+    """Turn a database that is gone, full or overloaded into a 503 that says to come back."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout, ConnectionError) as error:
+        raise Unavailable("the database does not answer; try again", retry_after=2.0) from error
+
+
+def _sqlite_engine(url: URL, *, pool_size: int, begin: str, query_only: bool) -> AsyncEngine:
+    engine = create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_timeout=WAIT_S)
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # the driver begins nothing; `begin` below does
+        cursor = connection.cursor()
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",  # an answered write survives a power cut
+            "foreign_keys=ON",
+            "busy_timeout=5000",  # another process, such as create-key, may hold the write lock
+            "temp_store=MEMORY",
+            f"query_only={int(query_only)}",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def start(connection: object) -> None:
+        connection.exec_driver_sql(begin)  # type: ignore[attr-defined]  # SQLAlchemy types the event loosely
+
+    return engine
+
+
+def _postgresql_engine(url: URL) -> AsyncEngine:
+    return create_async_engine(
+        url,
+        pool_size=10,
+        max_overflow=0,
+        pool_timeout=WAIT_S,
+        pool_pre_ping=True,
+        connect_args={
+            "timeout": 5,
+            "server_settings": {"application_name": "gpuforge", "timezone": "UTC", "jit": "off"},
+        },
+    )

@@ -1,0 +1,283 @@
+"""Clusters, nodes and GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TypedDict, TypeVarTuple
+
+from sqlalchemy import ColumnElement, Select, and_, func, select, update
+
+from gpuforge_controlplane.domain.fleet import GpuStatus, NodeState
+from gpuforge_controlplane.storage.database import Connection
+from gpuforge_controlplane.storage.schema import clusters, gpus, nodes
+from gpuforge_controlplane.storage.statements import Row, insert, is_among, record, records
+
+_Columns = TypeVarTuple("_Columns")
+
+
+class StoredCluster(TypedDict):
+    """A row of `clusters`."""
+
+    id: int
+    name: str
+    region: str | None
+    created_at: datetime
+
+
+class StoredNode(TypedDict):
+    """A row of `nodes`."""
+
+    id: int
+    cluster_id: int
+    hostname: str
+    ip_address: str | None
+    total_gpus: int | None
+    cpu_cores: int | None
+    ram_gb: int | None
+    agent_version: str | None
+    state: NodeState
+    last_heartbeat_at: datetime
+    retired_at: datetime | None
+    created_at: datetime
+
+
+class StoredGpu(TypedDict):
+    """A row of `gpus`."""
+
+    id: int
+    node_id: int
+    gpu_index: int | None
+    uuid: str | None
+    model: str | None
+    vram_mb: int | None
+    status: GpuStatus
+    utilization_pct: float | None
+    memory_used_mb: int | None
+    memory_total_mb: int | None
+    temperature_c: float | None
+    power_draw_w: float | None
+    recorded_at: datetime | None
+    missing: dict[str, str] | None
+    created_at: datetime
+
+
+class Heartbeat(TypedDict):
+    """What a cluster's status is told from."""
+
+    cluster_id: int
+    state: NodeState
+    last_heartbeat_at: datetime
+    gpu_count: int
+
+
+async def create_cluster(tx: Connection, values: Row) -> StoredCluster | None:
+    """The new row, or None where the name is taken."""
+    made = await tx.execute(
+        insert(tx, clusters).values(**values).on_conflict_do_nothing().returning(*clusters.c)
+    )
+    return record(made, StoredCluster)
+
+
+async def clusters_page(
+    tx: Connection, *, only: int | None, after: int = 0, limit: int
+) -> list[StoredCluster]:
+    """Clusters in order of id beyond `after`, or the one named by `only`."""
+    query = select(clusters).where(clusters.c.id > after).order_by(clusters.c.id).limit(limit)
+    if only is not None:
+        query = query.where(clusters.c.id == only)
+    return records(await tx.execute(query), StoredCluster)
+
+
+async def heartbeats(tx: Connection, cluster_ids: Sequence[int]) -> list[Heartbeat]:
+    """Every node that is not retired, with the number of its GPUs."""
+    counts = (
+        select(gpus.c.node_id, func.count().label("gpu_count"))
+        .where(gpus.c.gpu_index.is_not(None))
+        .group_by(gpus.c.node_id)
+        .subquery()
+    )
+    query = (
+        select(
+            nodes.c.cluster_id,
+            nodes.c.state,
+            nodes.c.last_heartbeat_at,
+            func.coalesce(counts.c.gpu_count, 0).label("gpu_count"),
+        )
+        .outerjoin(counts, counts.c.node_id == nodes.c.id)
+        .where(is_among(tx, nodes.c.cluster_id, cluster_ids), nodes.c.retired_at.is_(None))
+    )
+    return records(await tx.execute(query), Heartbeat)
+
+
+async def node_by_id(tx: Connection, node_id: int) -> StoredNode | None:
+    """The node, retired ones too."""
+    return record(await tx.execute(select(nodes).where(nodes.c.id == node_id)), StoredNode)
+
+
+async def lock_node(tx: Connection, node_id: int) -> StoredNode | None:
+    """The node, held against others until the transaction ends."""
+    return record(await tx.execute(select(nodes).where(nodes.c.id == node_id).with_for_update()), StoredNode)
+
+
+async def node_by_hostname(tx: Connection, cluster_id: int, hostname: str) -> StoredNode | None:
+    """The node of this name, held against others until the transaction ends."""
+    same = and_(nodes.c.cluster_id == cluster_id, nodes.c.hostname == hostname)
+    return record(await tx.execute(select(nodes).where(same).with_for_update()), StoredNode)
+
+
+async def create_node(tx: Connection, values: Row) -> StoredNode | None:
+    """The new row, or None where another request registered the name first."""
+    return record(
+        await tx.execute(insert(tx, nodes).values(**values).on_conflict_do_nothing().returning(*nodes.c)),
+        StoredNode,
+    )
+
+
+async def update_node(tx: Connection, node_id: int, values: Row) -> StoredNode:
+    """The row as it is now. The caller holds the node, so it is there."""
+    changed = await tx.execute(
+        update(nodes).where(nodes.c.id == node_id).values(**values).returning(*nodes.c)
+    )
+    return records(changed, StoredNode)[0]
+
+
+async def nodes_page(
+    tx: Connection, *, cluster_id: int | None, after: int = 0, limit: int
+) -> list[StoredNode]:
+    """Nodes that are not retired, in order of id beyond `after`."""
+    query = (
+        select(nodes)
+        .where(nodes.c.id > after, nodes.c.retired_at.is_(None))
+        .order_by(nodes.c.id)
+        .limit(limit)
+    )
+    if cluster_id is not None:
+        query = query.where(nodes.c.cluster_id == cluster_id)
+    return records(await tx.execute(query), StoredNode)
+
+
+async def gpus_of_nodes(tx: Connection, node_ids: Sequence[int]) -> list[StoredGpu]:
+    """GPUs in place on these nodes, in order of node and index."""
+    query = (
+        select(gpus)
+        .where(is_among(tx, gpus.c.node_id, node_ids), gpus.c.gpu_index.is_not(None))
+        .order_by(gpus.c.node_id, gpus.c.gpu_index)
+    )
+    return records(await tx.execute(query), StoredGpu)
+
+
+class KnownGpu(StoredGpu):
+    """A GPU that registration has to do with, and where it is now."""
+
+    cluster_id: int
+
+
+async def gpus_in_question(tx: Connection, node_id: int, uuids: Sequence[str]) -> list[KnownGpu]:
+    """All GPUs of the node, and those of these UUIDs wherever they are; held until the end."""
+    query = (
+        select(gpus, nodes.c.cluster_id)
+        .join(nodes, nodes.c.id == gpus.c.node_id)
+        .where((gpus.c.node_id == node_id) | gpus.c.uuid.in_(uuids))
+        .order_by(gpus.c.id)
+        .with_for_update(of=gpus)
+    )
+    return records(await tx.execute(query), KnownGpu)
+
+
+async def vacate(tx: Connection, gpu_ids: Sequence[int]) -> None:
+    """Take these GPUs out of their slots."""
+    await tx.execute(update(gpus).where(is_among(tx, gpus.c.id, gpu_ids)).values(gpu_index=None))
+
+
+async def create_gpu(tx: Connection, values: Row) -> StoredGpu:
+    made = await tx.execute(insert(tx, gpus).values(**values).returning(*gpus.c))
+    return records(made, StoredGpu)[0]
+
+
+async def update_gpu(tx: Connection, gpu_id: int, values: Row) -> None:
+    await tx.execute(update(gpus).where(gpus.c.id == gpu_id).values(**values))
+
+
+class PlacedGpu(TypedDict):
+    """A GPU and where it stands, for the allocation map."""
+
+    gpu_id: int
+    cluster_id: int
+    cluster_name: str
+    node_id: int
+    hostname: str
+    gpu_index: int | None
+    model: str | None
+    status: GpuStatus
+    utilization_pct: float | None
+    state: NodeState
+    last_heartbeat_at: datetime
+
+
+async def placed_gpus(tx: Connection, *, cluster_id: int | None, after: int, limit: int) -> list[PlacedGpu]:
+    """GPUs in place on nodes that are not retired, in order of id beyond `after`."""
+    query = (
+        select(
+            gpus.c.id.label("gpu_id"),
+            nodes.c.cluster_id,
+            clusters.c.name.label("cluster_name"),
+            gpus.c.node_id,
+            nodes.c.hostname,
+            gpus.c.gpu_index,
+            gpus.c.model,
+            gpus.c.status,
+            gpus.c.utilization_pct,
+            nodes.c.state,
+            nodes.c.last_heartbeat_at,
+        )
+        .join(nodes, nodes.c.id == gpus.c.node_id)
+        .join(clusters, clusters.c.id == nodes.c.cluster_id)
+        .where(gpus.c.id > after, gpus.c.gpu_index.is_not(None), nodes.c.retired_at.is_(None))
+        .order_by(gpus.c.id)
+        .limit(limit)
+    )
+    if cluster_id is not None:
+        query = query.where(nodes.c.cluster_id == cluster_id)
+    return records(await tx.execute(query), PlacedGpu)
+
+
+class Tally(TypedDict):
+    """How many GPUs of one status stand on nodes heard from since a moment, or not."""
+
+    node_is_fresh: bool
+    status: GpuStatus
+    gpus: int
+    reporting: int
+    utilization_sum: float
+
+
+async def tally(tx: Connection, *, cluster_id: int | None, fresh_since: datetime) -> list[Tally]:
+    """GPU counts by status and freshness of their node, with the sum of utilisation in percent."""
+    fresh: ColumnElement[bool] = nodes.c.last_heartbeat_at >= fresh_since
+    query = (
+        select(
+            fresh.label("node_is_fresh"),
+            gpus.c.status,
+            func.count().label("gpus"),
+            func.count(gpus.c.utilization_pct).label("reporting"),
+            func.coalesce(func.sum(gpus.c.utilization_pct), 0.0).label("utilization_sum"),
+        )
+        .join(nodes, nodes.c.id == gpus.c.node_id)
+        .where(gpus.c.gpu_index.is_not(None), nodes.c.retired_at.is_(None))
+        .group_by(fresh, gpus.c.status)
+    )
+    return records(await tx.execute(_within(query, cluster_id)), Tally)
+
+
+async def count_nodes(tx: Connection, *, cluster_id: int | None, fresh_since: datetime) -> tuple[int, int]:
+    """How many nodes there are, and how many of them were heard from since `fresh_since`."""
+    query = select(func.count(), func.count().filter(nodes.c.last_heartbeat_at >= fresh_since)).where(
+        nodes.c.retired_at.is_(None)
+    )
+    total, fresh = (await tx.execute(_within(query, cluster_id))).one()
+    return total, fresh
+
+
+def _within(query: Select[*_Columns], cluster_id: int | None) -> Select[*_Columns]:
+    return query if cluster_id is None else query.where(nodes.c.cluster_id == cluster_id)

@@ -1,0 +1,209 @@
+"""The tables, as SQLAlchemy sees them. Migrations make them; `test_migrations` holds the two together."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_micros(moment: datetime) -> int:
+    """Whole microseconds since 1970 UTC: how SQLite keeps times. Integer arithmetic, no float."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    """The inverse of `to_micros`."""
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware UTC time: timestamptz on PostgreSQL, whole microseconds on SQLite, which lacks a type."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(TIMESTAMP(timezone=True))
+        return dialect.type_descriptor(BigInteger())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> object:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a stored time must know its time zone")
+        return value if dialect.name == "postgresql" else to_micros(value)
+
+    def process_result_value(self, value: object, _dialect: Dialect) -> datetime | None:
+        if isinstance(value, int):
+            return from_micros(value)
+        return value.astimezone(UTC) if isinstance(value, datetime) else None
+
+
+# SQLite numbers rows by itself only in a column declared exactly INTEGER.
+ID = BigInteger().with_variant(Integer, "sqlite")
+JSON_COLUMN = JSON().with_variant(JSONB(), "postgresql")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("name", String(255), nullable=False, unique=True),
+    Column("gpu_quota", Integer, nullable=False),
+    Column("contact_email", String(255)),
+    Column("plan_tier", String(16), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    sqlite_autoincrement=True,  # an id, once on an invoice, must never name another tenant
+)
+
+clusters = Table(
+    "clusters",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("name", String(255), nullable=False, unique=True),
+    Column("region", String(255)),
+    Column("created_at", UtcTime, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("cluster_id", ID, ForeignKey("clusters.id"), nullable=False),
+    Column("hostname", String(255), nullable=False),
+    Column("ip_address", String(64)),
+    Column("total_gpus", Integer),
+    Column("cpu_cores", Integer),
+    Column("ram_gb", Integer),
+    Column("agent_version", String(255)),
+    Column("state", String(16), nullable=False),
+    Column("last_heartbeat_at", UtcTime, nullable=False),
+    Column("retired_at", UtcTime),
+    Column("created_at", UtcTime, nullable=False),
+    UniqueConstraint("cluster_id", "hostname"),
+    sqlite_autoincrement=True,
+)
+
+# Latest metrics live in the GPU's own row: KPIs and maps read them without touching the raw samples.
+gpus = Table(
+    "gpus",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("node_id", ID, ForeignKey("nodes.id"), nullable=False),
+    Column("gpu_index", Integer),  # null: another card took its slot, this one is kept for its history
+    Column("uuid", String(255), unique=True),
+    Column("model", String(255)),
+    Column("vram_mb", BigInteger),
+    Column("status", String(16), nullable=False),
+    Column("utilization_pct", Float),
+    Column("memory_used_mb", BigInteger),
+    Column("memory_total_mb", BigInteger),
+    Column("temperature_c", Float),
+    Column("power_draw_w", Float),
+    Column("recorded_at", UtcTime),
+    Column("missing", JSON_COLUMN),
+    Column("created_at", UtcTime, nullable=False),
+    UniqueConstraint("node_id", "gpu_index"),
+    sqlite_autoincrement=True,
+    # Updated every few seconds and never in an indexed column: room for heap-only updates.
+    postgresql_with={"fillfactor": 70},
+)
+
+# Raw samples. The key leads with time: rows arrive in its order, 5x faster than by GPU (measured). No foreign
+# key: ingest joins the GPU anyway, and the check would cost a look-up a row.
+gpu_metrics = Table(
+    "gpu_metrics",
+    metadata,
+    Column("recorded_at", UtcTime, nullable=False),
+    Column("gpu_id", ID, nullable=False),
+    Column("utilization_pct", Float),
+    Column("memory_used_mb", BigInteger),
+    Column("memory_total_mb", BigInteger),
+    Column("temperature_c", Float),
+    Column("power_draw_w", Float),
+    PrimaryKeyConstraint("recorded_at", "gpu_id"),
+    sqlite_with_rowid=False,
+    postgresql_partition_by="RANGE (recorded_at)",
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("digest", LargeBinary(32), nullable=False, unique=True),
+    Column("key_prefix", String(12), nullable=False),
+    Column("label", String(255), nullable=False),
+    Column("tenant_id", ID, ForeignKey("tenants.id", ondelete="SET NULL")),
+    Column("cluster_id", ID, ForeignKey("clusters.id")),
+    Column("permissions", JSON_COLUMN, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("last_used_at", UtcTime),
+    Column("expires_at", UtcTime),
+    Column("revoked_at", UtcTime),
+    sqlite_autoincrement=True,
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("at", UtcTime, nullable=False),
+    Column("principal", String(300), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("object_type", String(32), nullable=False),
+    Column("object_id", ID),
+    Column("before", JSON_COLUMN),
+    Column("after", JSON_COLUMN),
+    Column("request_id", String(64), nullable=False),
+    Index(None, "object_type", "object_id"),
+    Index(None, "at"),
+    sqlite_autoincrement=True,
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("principal", String(300), nullable=False),
+    Column("route", String(255), nullable=False),
+    Column("key_digest", LargeBinary(32), nullable=False),
+    Column("request_digest", LargeBinary(32), nullable=False),
+    Column("status", Integer),  # null only inside the transaction that is still working on it
+    Column("answer", LargeBinary),
+    Column("nonce", LargeBinary(32), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("principal", "route", "key_digest"),
+    Index(None, "created_at"),
+)

@@ -1,0 +1,38 @@
+"""Statements that both databases know under different names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import BigInteger, ColumnElement, CursorResult, Table, any_, func, literal, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from gpuforge_controlplane.storage.database import Connection
+
+Row = dict[str, Any]
+T = TypeVar("T")
+
+
+def insert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that knows ON CONFLICT, in the connection's dialect."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def is_among(connection: Connection, column: ColumnElement[int], ids: Sequence[int]) -> ColumnElement[bool]:
+    """`column IN (ids)` with one bound parameter however many ids: no limit on their number, one plan."""
+    if connection.dialect.name == "postgresql":
+        return column == any_(literal(list(ids), postgresql.ARRAY(BigInteger)))
+    values = func.json_each("[" + ",".join(map(str, ids)) + "]").table_valued("value")
+    return column.in_(select(values.c.value))
+
+
+def records(found: CursorResult[Any], _kind: type[T]) -> list[T]:
+    """The rows as TypedDicts of that kind, whose keys are the columns selected."""
+    return [cast("T", dict(row)) for row in found.mappings()]
+
+
+def record(found: CursorResult[Any], _kind: type[T]) -> T | None:
+    """The only row, or None where there is none."""
+    row = found.mappings().one_or_none()
+    return None if row is None else cast("T", dict(row))

@@ -57,6 +57,11 @@ class Identity:
         self._gpu_ids: Mapping[str, int] = {}
 
     @property
+    def hostname(self) -> str:
+        """The node's name."""
+        return self._host.hostname
+
+    @property
     def gpu_ids(self) -> Mapping[str, int]:
         """UUID → the control plane's id; of GPUs that are gone, too."""
         return self._gpu_ids

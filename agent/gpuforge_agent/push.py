@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 BATCH = 1_000  # metrics a request
 AWAY = RetryPolicy(attempts=None, base_s=1.0, cap_s=60.0)
 # a wrong key or a retired node: a person must act, and 12,500 agents must not hammer meanwhile
-REFUSED = RetryPolicy(attempts=None, base_s=60.0, cap_s=900.0)
+REFUSED = RetryPolicy(attempts=None, base_s=30.0, cap_s=300.0)
 REFUSED_FLOOR_S = 30.0
 UNKNOWN_GPU = "unknown_gpu"
 _ITEM = re.compile(r"metrics\[(\d+)\]")
@@ -101,9 +101,15 @@ class Pusher:
             await self._step()
 
     async def _persist(self, act: Callable[[], Awaitable[None]]) -> None:
-        await retrying(
-            lambda error, attempt: patience_s(error, attempt, self._world.draw()), self._world, self._tell
-        )(act)
+        tries: dict[bool, int] = {}
+
+        def wait(error: BaseException, _: int) -> float | None:
+            nonlocal tries
+            refused = fault_of(error) is Fault.FINAL
+            tries = {refused: tries.get(refused, 0) + 1}  # after a long outage, a refusal is a first one
+            return patience_s(error, tries[refused], self._world.draw())
+
+        await retrying(wait, self._world, self._tell)(act)
         self._tell_recovery()
 
     async def _ensure_registered(self) -> None:
@@ -190,7 +196,10 @@ class Pusher:
         level = logging.DEBUG if reason in self._told_reasons else logging.WARNING
         self._told_reasons.add(reason)
         logger.log(
-            level, "the control plane does not take some samples: %s", reason, extra={"samples": len(numbers)}
+            level,
+            "the control plane does not take some samples: %s",
+            reason,
+            extra={"node": self._identity.hostname, "samples": len(numbers)},
         )
 
     def _tell(self, error: BaseException, seconds: float) -> None:
@@ -198,16 +207,23 @@ class Pusher:
         level = logging.DEBUG if code == self._trouble else logging.WARNING
         self._trouble = code
         logger.log(
-            level, "%s; next try in %.0f s", error, seconds, extra={"code": code, "waiting": len(self._spool)}
+            level,
+            "%s; next try in %.0f s",
+            error,
+            seconds,
+            extra={"node": self._identity.hostname, "code": code, "waiting": len(self._spool)},
         )
 
     def _tell_recovery(self) -> None:
         if self._trouble is not None:
             self._trouble = None
-            logger.info("delivering again", extra={"waiting": len(self._spool)})
+            logger.info("delivering again", extra={"node": self._identity.hostname})
         if (lost := self._spool.dropped - self._told_dropped) > 0:
             self._told_dropped += lost
-            logger.warning("the queue was full: its oldest samples are lost", extra={"lost": lost})
+            logger.warning(
+                "the queue was full: its oldest samples are lost",
+                extra={"node": self._identity.hostname, "lost": lost},
+            )
 
 
 def _metric(sample: Sample, gpu_id: int) -> Metric:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from gpuforge_agent.host import Host
 from gpuforge_agent.identity import Identity
-from gpuforge_agent.push import BATCH, REFUSED_FLOOR_S, Pusher
+from gpuforge_agent.push import AWAY, BATCH, REFUSED, REFUSED_FLOOR_S, Pusher
 from gpuforge_agent.sources.base import Fault, GpuIdentity, Inventory, Reason
 from gpuforge_agent.spool import MemorySpool, Sample
 from gpuforge_client.rest import RestClient
@@ -40,6 +40,7 @@ class Waits:
 
     seconds: list[float] = field(default_factory=list)
     mends: list[Callable[[], None]] = field(default_factory=list)
+    draw: float = 0.0
 
     async def __call__(self, seconds: float) -> None:
         """Instead of sleeping. More waits than the test foresaw are an endless loop."""
@@ -83,7 +84,7 @@ class Bench:
 async def bench() -> AsyncIterator[Bench]:
     """Two GPUs and a control plane that knows nothing yet."""
     waits = Waits()
-    world = World(sleep=waits, draw=lambda: 0.0, clock=lambda: START)
+    world = World(sleep=waits, draw=lambda: waits.draw, clock=lambda: START)
     async with (
         FakeControlPlane().serving() as plane,
         RestClient(plane.url, KEY, retry=ONCE, world=world) as client,
@@ -327,3 +328,11 @@ async def test_a_full_queue_is_reported_with_the_number_that_is_lost(
     lost = [each for each in caplog.records if "oldest samples are lost" in each.message]
     assert [vars(each)["lost"] for each in lost] == [3]
     assert bench.times() == bench.all_times(but={0, 1, 2})
+
+
+async def test_after_a_long_outage_a_refusal_is_a_first_refusal(bench: Bench) -> None:
+    away = [refuse("/api/clusters", problem(503, "starting")) for _ in range(12)]
+    bench.plane.faults.extend([*away, refuse("/api/clusters", problem(401, "unauthorized"))])
+    bench.waits.draw = 1.0
+    await bench.pusher.deliver()
+    assert bench.waits.seconds[10:] == [AWAY.cap_s, AWAY.cap_s, REFUSED_FLOOR_S + REFUSED.base_s]

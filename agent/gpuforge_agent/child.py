@@ -105,29 +105,17 @@ class Child:
         deadlines: Deadlines,
     ) -> Self:
         """Start a reader. Raises OSError where the host has no process left."""
+        path = (entry or "." for entry in sys.path)
         process = await asyncio.create_subprocess_exec(
-            *(
-                sys.executable,
-                "-I",
-                "-S",
-                "-c",
-                _BOOT,
-                str(os.getpid()),
-                *(entry or "." for entry in sys.path),
-            ),
+            *(sys.executable, "-I", "-S", "-c", _BOOT, str(os.getpid()), *path),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=_LONGEST_LINE,
             start_new_session=True,  # a Ctrl-C is the agent's to handle; the reader ends with it
         )
         child = cls(process, deadlines, frozenset(avoid))
-        child._send(
-            {
-                "library": settings.library,
-                "known": [asdict(gpu) for gpu in known],
-                "avoid_slots": sorted(avoid),
-            }
-        )
+        seen = [asdict(gpu) for gpu in known]
+        child._send({"library": settings.library, "known": seen, "avoid_slots": sorted(avoid)})
         return child
 
     @property
@@ -195,9 +183,8 @@ class Child:
     def _step_deadline_s(self) -> float:
         if not self._started:
             return self._deadlines.start_s
-        opening = self._subject is not None and (
-            self._subject == SESSION or slot_of(self._subject) is not None
-        )
+        subject = self._subject
+        opening = subject is not None and (subject == SESSION or slot_of(subject) is not None)
         return self._deadlines.open_s if opening else self._deadlines.step_s
 
     async def _receive(self) -> _Message | Reason:
@@ -208,7 +195,6 @@ class Child:
             return _decoder.decode(line) if line.endswith(b"\n") else Reason.READER_DIED
         except TimeoutError:
             return Reason.HUNG
-        except (
-            ValueError
-        ):  # no message of ours, or one without an end: whoever writes it is our reader no more
+        except ValueError:
+            # no message of ours, or one without an end: whoever writes that is our reader no more
             return Reason.READER_DIED

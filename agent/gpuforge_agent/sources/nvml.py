@@ -361,6 +361,6 @@ def _by_index(gpus: Iterable[GpuIdentity]) -> tuple[GpuIdentity, ...]:
 def _worth_reopening(blank_sweeps: int) -> bool:
     """Whether to open NVML anew after so many sweeps without any answer: soon at first, then one in twelve.
 
-    Only ever when nothing is readable: to open NVML beside a dead card can hang, and the others still answer.
+    Only where nothing asked for is readable: to open NVML beside a dead card can hang, and others may answer.
     """
     return blank_sweeps in {1, 2, 4, 8} or (blank_sweeps > 0 and blank_sweeps % 12 == 0)

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> int:
         ]
         run_step(
             f"installing what `make {wanted.replace('dev', 'test')}` needs into .venv",
-            # byte code is made when a module is first used: compiling all of them takes pip a quarter of its time
+            # compiling every module takes pip a quarter of its time; those in use are compiled at first use
             [*pip, "--progress-bar", "off", "--no-compile", "-e", f"{ROOT}[{EXTRAS[wanted]}]"],
         )
     except StepFailedError as failure:

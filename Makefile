@@ -49,11 +49,12 @@ format: ## put the code in shape: ruff format, and the lint that ruff can mend
 	@.venv/bin/ruff check --fix-only
 	@.venv/bin/ruff format
 
-bench: ## the measurements in tests/bench   BENCH=ingest for one of them
+BENCHES = $(basename $(notdir $(wildcard tests/bench/*.py)))
+
+bench: ## one of the measurements in tests/bench   BENCH=name ARGS="--its own"
+	@if [ -z '$(BENCH)' ]; then echo 'Which one? make bench BENCH=… of: $(BENCHES)' >&2; exit 2; fi
 	$(call environment,dev)
-	@for bench in $(or $(BENCH),$(basename $(notdir $(wildcard tests/bench/*.py)))); do \
-		.venv/bin/python -m tests.bench.$$bench || exit; \
-	done
+	@exec .venv/bin/python -m tests.bench.$(BENCH) $(ARGS)
 
 clean: ## remove all that make made: .venv, caches, builds, the demo's database
 	@rm -rf .venv .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

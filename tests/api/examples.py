@@ -1,0 +1,91 @@
+"""A request for every row of the route table, for the tests that walk it. A new row needs one here."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from gpuforge_controlplane.api.route import Route
+from gpuforge_controlplane.api.routes import ROUTES
+from tests.api.harness import Json, Plane, Site, build_site
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A request that the admin's key may make and that changes something, if the row writes."""
+
+    path: str
+    body: Json = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """What the examples speak of."""
+
+    site: Site
+    spare: Site
+    key_id: int
+    tenant_id: int
+
+
+async def build_scene(plane: Plane) -> Scene:
+    """Two sites, a key and a tenant."""
+    tenant_id = await plane.tenant()
+    key = await plane.admin.write("/api/api-keys", {"label": "to be revoked", "tenant_id": tenant_id})
+    return Scene(
+        site=await build_site(plane, "east"),
+        spare=await build_site(plane, "west"),
+        key_id=key["id"],
+        tenant_id=tenant_id,
+    )
+
+
+def examples(scene: Scene) -> dict[tuple[str, str], Example]:
+    """By method and path template; none takes away what another one speaks of."""
+    site, spare = scene.site, scene.spare
+    requests: dict[tuple[str, str], Any] = {
+        ("GET", "/api/clusters"): Example(path="/api/clusters"),
+        ("POST", "/api/clusters"): Example(path="/api/clusters", body={"name": "new", "region": "eu-1"}),
+        ("GET", "/api/clusters/{cluster_id}"): Example(path=f"/api/clusters/{site.cluster_id}"),
+        ("POST", "/api/clusters/nodes"): Example(
+            path="/api/clusters/nodes", body={"cluster_id": site.cluster_id, "hostname": "new"}
+        ),
+        ("GET", "/api/clusters/nodes/{node_id}"): Example(path=f"/api/clusters/nodes/{site.node_id}"),
+        ("PATCH", "/api/clusters/nodes/{node_id}"): Example(
+            path=f"/api/clusters/nodes/{site.node_id}", body={"state": "cordoned"}
+        ),
+        ("DELETE", "/api/clusters/nodes/{node_id}"): Example(path=f"/api/clusters/nodes/{spare.node_id}"),
+        ("POST", "/api/clusters/gpus"): Example(
+            path="/api/clusters/gpus",
+            body={"node_id": site.node_id, "gpus": [{"gpu_index": 7, "uuid": "GPU-new", "model": "H100"}]},
+        ),
+        ("POST", "/api/clusters/metrics"): Example(
+            path="/api/clusters/metrics",
+            body={
+                "metrics": [
+                    {
+                        "gpu_id": site.gpu_ids[0],
+                        "recorded_at": "2026-05-09T11:59:00Z",
+                        "utilization_pct": 50,
+                    }
+                ]
+            },
+        ),
+        ("GET", "/api/dashboard/gpu-allocation"): Example(path="/api/dashboard/gpu-allocation"),
+        ("POST", "/api/api-keys"): Example(
+            path="/api/api-keys", body={"label": "new", "tenant_id": scene.tenant_id}
+        ),
+        ("GET", "/api/api-keys"): Example(path="/api/api-keys"),
+        ("DELETE", "/api/api-keys/{key_id}"): Example(path=f"/api/api-keys/{scene.key_id}"),
+        ("GET", "/api/dashboard"): Example(path="/api/dashboard"),
+        ("GET", "/api/audit"): Example(path="/api/audit"),
+        ("GET", "/api/openapi.json"): Example(path="/api/openapi.json"),
+        ("GET", "/healthz"): Example(path="/healthz"),
+        ("GET", "/readyz"): Example(path="/readyz"),
+        ("GET", "/metrics"): Example(path="/metrics"),
+    }
+    return requests
+
+
+def rows_to_walk(scene: Scene) -> list[tuple[Route, Example]]:
+    """Every row with its example, in the table's order."""
+    requests = examples(scene)
+    return [(route, requests[route.method, route.path]) for route in ROUTES]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -18,7 +19,9 @@ from gpuforge_controlplane.api.endpoint import Api
 from gpuforge_controlplane.api.observations import Observations
 from gpuforge_controlplane.api.routes import ROUTES
 from gpuforge_controlplane.config import ControlPlaneSettings
+from gpuforge_controlplane.loops.leader import Leadership
 from gpuforge_controlplane.loops.runner import running
+from gpuforge_controlplane.loops.schedule import LOOK_S, Schedule
 from gpuforge_controlplane.services import retention, sample
 from gpuforge_controlplane.services.ingest import Ingest
 from gpuforge_controlplane.services.keys import KeyRing
@@ -28,6 +31,7 @@ from gpuforge_shared.clock import Clock, utc_now
 
 _log = logging.getLogger(__name__)
 
+BACKLOG = 1024  # connections that wait to be accepted
 STOP_S = 5.0  # how long requests in flight may take once the server was told to stop
 
 
@@ -53,6 +57,10 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock = utc_now) 
         await stack.enter_async_context(
             running("retention", retention.EVERY_S, lambda: retention.enforce(database, clock(), keep))
         )
+        leadership = Leadership(database, holder=f"{socket.gethostname()}:{secrets.token_hex(4)}")
+        await stack.enter_async_context(leadership.held())
+        schedule = Schedule(database, leadership, clock, settings.schedule_interval_s)
+        await stack.enter_async_context(running("schedule", LOOK_S, schedule))
         yield Api(
             database=database,
             sample=shown,
@@ -79,7 +87,7 @@ async def serve(settings: ControlPlaneSettings) -> None:
         )
         await runner.setup()
         try:
-            await web.SockSite(runner, listening, backlog=1024).start()
+            await web.SockSite(runner, listening, backlog=BACKLOG).start()
             host, port = listening.getsockname()[:2]
             _log.info("serving", extra={"url": f"http://{host}:{port}", "demo": settings.demo})
             await stop.wait()
@@ -118,6 +126,9 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        # Linux lets two bind one port as long as neither listens. And who calls while we start waits for an
+        # answer instead of being refused.
+        listening.listen(BACKLOG)
     except OSError:
         listening.close()
         raise

@@ -44,6 +44,9 @@ class ControlPlaneSettings(Settings):
     metrics_retention_hours: int = Field(
         default=24, ge=1, le=24 * 365, description="How long raw samples are kept, in hours"
     )
+    schedule_interval_s: float = Field(
+        default=30.0, ge=0.5, le=3600, description="Seconds between scheduler cycles when nothing happens"
+    )
     max_body_mib: int = Field(default=8, ge=1, le=64, description="Largest request body, in MiB")
     log_level: LogLevel = Field(default="info", description="debug, info, warning or error")
     log_format: LogFormat = Field(

@@ -5,9 +5,11 @@ from __future__ import annotations
 from gpuforge_controlplane.api import system
 from gpuforge_controlplane.api.route import Route
 from gpuforge_controlplane.domain.access import Access
-from gpuforge_controlplane.services import dashboard, fleet, ingest, inventory, keys
+from gpuforge_controlplane.services import dashboard, fleet, ingest, inventory, jobs, keys, queueing, tenants
 from gpuforge_shared.wire import fleet as fleet_wire
+from gpuforge_shared.wire import jobs as jobs_wire
 from gpuforge_shared.wire import keys as keys_wire
+from gpuforge_shared.wire import tenants as tenants_wire
 from gpuforge_shared.wire.base import PageQuery
 
 _READ_ALL = Access(scope="read", tenants=True, agents=True)
@@ -15,11 +17,15 @@ _READ_TENANTS = Access(scope="read", tenants=True)
 _AGENT_READ = Access(scope="read", agents=True)
 _AGENT_WRITE = Access(scope="write", agents=True)
 _WRITE = Access(scope="write")
+_WRITE_TENANTS = Access(scope="write", tenants=True)
+_READ = Access(scope="read")
 _ADMIN = Access(scope="admin")
 _ADMIN_TENANTS = Access(scope="admin", tenants=True)
 
 _GPU = "GPU Management"
 _KEYS = "API Keys"
+_TENANTS = "Tenant Management"
+_JOBS = "Job Management"
 _DASHBOARD = "Dashboard"
 _SYSTEM = "System"
 
@@ -65,6 +71,55 @@ ROUTES: tuple[Route, ...] = (
         method="GET", path="/api/dashboard/gpu-allocation", tag=_GPU, access=_READ_TENANTS,
         service=dashboard.gpu_allocation, query=fleet_wire.AllocationQuery,
         answer=list[fleet_wire.GpuAllocation],
+    ),
+    Route(
+        method="GET", path="/api/tenants", tag=_TENANTS, access=_READ_TENANTS,
+        service=tenants.list_tenants, query=PageQuery, answer=list[tenants_wire.TenantRecord],
+    ),
+    Route(
+        method="POST", path="/api/tenants", tag=_TENANTS, access=_WRITE, status=(201,),
+        service=tenants.create_tenant, body=tenants_wire.TenantCreate, answer=tenants_wire.TenantRecord,
+    ),
+    Route(
+        method="GET", path="/api/tenants/{tenant_id}", tag=_TENANTS, access=_READ_TENANTS,
+        service=tenants.get_tenant, answer=tenants_wire.TenantRecord,
+    ),
+    Route(
+        method="PUT", path="/api/tenants/{tenant_id}", tag=_TENANTS, access=_WRITE,
+        service=tenants.update_tenant, body=tenants_wire.TenantUpdate, answer=tenants_wire.TenantRecord,
+    ),
+    Route(
+        method="DELETE", path="/api/tenants/{tenant_id}", tag=_TENANTS, access=_WRITE,
+        service=tenants.delete_tenant, query=tenants_wire.TenantDelete, answer=tenants_wire.TenantRecord,
+    ),
+    Route(
+        method="GET", path="/api/jobs", tag=_JOBS, access=_READ_TENANTS,
+        service=jobs.list_jobs, query=jobs_wire.JobsQuery, answer=list[jobs_wire.JobRecord],
+    ),
+    Route(
+        method="POST", path="/api/jobs", tag=_JOBS, access=_WRITE_TENANTS, status=(201, 200),
+        service=queueing.submit_job, body=jobs_wire.JobCreate, query=jobs_wire.JobSubmit,
+        answer=jobs_wire.JobRecord | jobs_wire.DryRun,
+    ),
+    Route(
+        method="GET", path="/api/jobs/{job_id}", tag=_JOBS, access=_READ_TENANTS,
+        service=jobs.get_job, answer=jobs_wire.JobDetail,
+    ),
+    Route(
+        method="PATCH", path="/api/jobs/{job_id}", tag=_JOBS, access=_WRITE_TENANTS,
+        service=jobs.update_job, body=jobs_wire.JobUpdate, answer=jobs_wire.JobRecord,
+    ),
+    Route(
+        method="GET", path="/api/jobs/{job_id}/explain", tag=_JOBS, access=_READ_TENANTS,
+        service=queueing.explain_job, answer=jobs_wire.JobExplanation,
+    ),
+    Route(
+        method="GET", path="/api/dashboard/scheduling-metrics", tag=_JOBS, access=_READ_TENANTS,
+        service=queueing.scheduling_metrics, answer=jobs_wire.SchedulingMetrics,
+    ),
+    Route(
+        method="GET", path="/api/scheduler/logs", tag=_JOBS, access=_READ,
+        service=queueing.list_cycles, query=jobs_wire.LogQuery, answer=list[jobs_wire.SchedulerLog],
     ),
     Route(
         method="POST", path="/api/api-keys", tag=_KEYS, access=_ADMIN_TENANTS, status=(201,), sealed="key",

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from gpuforge_controlplane.domain.access import Kind
-from gpuforge_controlplane.domain.fleet import NodeStatus, cluster_status, gpu_status, node_status
+from gpuforge_controlplane.domain.fleet import (
+    NodeStatus,
+    cluster_status,
+    gpu_status,
+    heartbeat_is_fresh,
+    node_status,
+)
 from gpuforge_controlplane.services.context import (
     LIST_CAP,
     Context,
@@ -15,8 +21,9 @@ from gpuforge_controlplane.services.context import (
     decode_cursor,
     page_of,
 )
+from gpuforge_controlplane.services.jobs import list_jobs
 from gpuforge_controlplane.services.keys import AGENT_PERMISSIONS, mint
-from gpuforge_controlplane.storage import fleet
+from gpuforge_controlplane.storage import fleet, jobs
 from gpuforge_controlplane.storage.fleet import StoredCluster, StoredGpu, StoredNode
 from gpuforge_shared.errors import Conflict, not_found
 from gpuforge_shared.wire.base import PageQuery
@@ -31,6 +38,7 @@ from gpuforge_shared.wire.fleet import (
     NodeRegister,
     NodeUpdate,
 )
+from gpuforge_shared.wire.jobs import JobsQuery
 
 
 async def list_clusters(ctx: Context, query: PageQuery) -> Page[list[ClusterRecord]]:
@@ -58,17 +66,22 @@ async def create_cluster(ctx: Context, body: ClusterCreate) -> ClusterCreated:
 
 
 async def get_cluster(ctx: Context, cluster_id: int) -> ClusterDetail:
-    """A cluster with its nodes, their GPUs and latest metrics. A tenant's key sees no hardware here."""
+    """A cluster with its nodes, their GPUs and latest metrics, and its 20 recent jobs.
+
+    A tenant's key sees the GPUs that its own jobs hold, a cluster key no jobs.
+    """
     found = await fleet.clusters_page(ctx.tx, only=_own_cluster(ctx, cluster_id), limit=1)
     if not found:
         raise not_found("cluster", cluster_id)
     (record,) = await cluster_records(ctx, found)
-    stored = (
-        []
-        if ctx.principal.kind is Kind.TENANT
-        else await fleet.nodes_page(ctx.tx, cluster_id=cluster_id, limit=LIST_CAP)
-    )
-    return ClusterDetail(**record, nodes=await node_details(ctx, stored), recent_jobs=[])
+    if ctx.principal.tenant_id is None:
+        stored = await fleet.nodes_page(ctx.tx, cluster_id=cluster_id, limit=LIST_CAP)
+        nodes = await node_details(ctx, stored)
+    else:
+        nodes = await held_nodes(ctx, cluster_id)
+    recent = await list_jobs(ctx, JobsQuery(cluster_id=cluster_id, limit=20))
+    jobs_seen = [] if ctx.principal.kind is Kind.CLUSTER else recent.answer
+    return ClusterDetail(**record, nodes=nodes, recent_jobs=jobs_seen)
 
 
 async def register_node(ctx: Context, body: NodeRegister) -> Upserted[NodeRecord]:
@@ -92,7 +105,10 @@ async def register_node(ctx: Context, body: NodeRegister) -> Upserted[NodeRecord
             code="node_retired",
         )
     after = await fleet.update_node(ctx.tx, before["id"], told | {"last_heartbeat_at": ctx.now})
-    if _told(after) != _told(before):  # a heartbeat that tells nothing new leaves no audit row
+    if not heartbeat_is_fresh(before["last_heartbeat_at"], ctx.now):
+        silent = {"last_heartbeat_at": before["last_heartbeat_at"]}
+        await ctx.audit("node.return", "node", after["id"], before=silent, after=_told(after))
+    elif _told(after) != _told(before):  # a heartbeat that tells nothing new leaves no audit row
         await ctx.audit("node.update", "node", after["id"], before=_told(before), after=_told(after))
     return Upserted(_node_record(ctx, after), created=False)
 
@@ -130,13 +146,28 @@ async def cluster_records(ctx: Context, stored: Sequence[StoredCluster]) -> list
     by_cluster: dict[int, list[fleet.Heartbeat]] = defaultdict(list)
     for beat in await fleet.heartbeats(ctx.tx, [cluster["id"] for cluster in stored]):
         by_cluster[beat["cluster_id"]].append(beat)
-    return [_cluster_record(ctx, cluster, by_cluster[cluster["id"]]) for cluster in stored]
+    counts = await jobs.live_counts(ctx.tx, tenant_id=ctx.principal.tenant_id)
+    return [_cluster_record(ctx, cluster, by_cluster[cluster["id"]], counts) for cluster in stored]
 
 
 async def node_details(ctx: Context, stored: Sequence[StoredNode]) -> list[NodeDetail]:
     """Nodes with their GPUs."""
+    return _with_gpus(ctx, stored, await fleet.gpus_of_nodes(ctx.tx, [node["id"] for node in stored]))
+
+
+async def held_nodes(ctx: Context, cluster_id: int | None) -> list[NodeDetail]:
+    """The nodes on which jobs of the caller's tenant run, with the GPUs that these hold and no others."""
+    assert ctx.principal.tenant_id is not None
+    held = await fleet.gpus_held_by(ctx.tx, ctx.principal.tenant_id, cluster_id=cluster_id)
+    stored = await fleet.nodes_among(ctx.tx, sorted({gpu["node_id"] for gpu in held}))
+    return _with_gpus(ctx, stored, held)
+
+
+def _with_gpus(
+    ctx: Context, stored: Iterable[StoredNode], stored_gpus: Iterable[StoredGpu]
+) -> list[NodeDetail]:
     by_node: dict[int, list[StoredGpu]] = defaultdict(list)
-    for gpu in await fleet.gpus_of_nodes(ctx.tx, [node["id"] for node in stored]):
+    for gpu in stored_gpus:
         by_node[gpu["node_id"]].append(gpu)
     details = []
     for node in stored:
@@ -202,7 +233,12 @@ def _node_record(ctx: Context, node: StoredNode) -> NodeRecord:
     )
 
 
-def _cluster_record(ctx: Context, cluster: StoredCluster, beats: Iterable[fleet.Heartbeat]) -> ClusterRecord:
+def _cluster_record(
+    ctx: Context,
+    cluster: StoredCluster,
+    beats: Iterable[fleet.Heartbeat],
+    job_counts: Mapping[tuple[int, str], int],
+) -> ClusterRecord:
     nodes = list(beats)
     return ClusterRecord(
         id=cluster["id"],
@@ -213,8 +249,8 @@ def _cluster_record(ctx: Context, cluster: StoredCluster, beats: Iterable[fleet.
         ),
         node_count=len(nodes),
         gpu_count=sum(beat["gpu_count"] for beat in nodes),
-        active_jobs=0,
-        queued_jobs=0,
+        active_jobs=job_counts.get((cluster["id"], "running"), 0),
+        queued_jobs=job_counts.get((cluster["id"], "queued"), 0),
         created_at=cluster["created_at"],
     )
 

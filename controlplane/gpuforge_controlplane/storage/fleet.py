@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TypedDict, TypeVarTuple
 
-from sqlalchemy import ColumnElement, Select, and_, func, select, update
+from sqlalchemy import and_, func, select, update
 
 from gpuforge_controlplane.domain.fleet import GpuStatus, NodeState
 from gpuforge_controlplane.storage.database import Connection
-from gpuforge_controlplane.storage.schema import clusters, gpus, nodes
+from gpuforge_controlplane.storage.schema import allocations, clusters, gpus, jobs, nodes
 from gpuforge_controlplane.storage.statements import Row, insert, is_among, record, records
 
 _Columns = TypeVarTuple("_Columns")
@@ -199,85 +199,49 @@ async def update_gpu(tx: Connection, gpu_id: int, values: Row) -> None:
     await tx.execute(update(gpus).where(gpus.c.id == gpu_id).values(**values))
 
 
-class PlacedGpu(TypedDict):
-    """A GPU and where it stands, for the allocation map."""
-
-    gpu_id: int
-    cluster_id: int
-    cluster_name: str
-    node_id: int
-    hostname: str
-    gpu_index: int | None
-    model: str | None
-    status: GpuStatus
-    utilization_pct: float | None
-    state: NodeState
-    last_heartbeat_at: datetime
-
-
-async def placed_gpus(tx: Connection, *, cluster_id: int | None, after: int, limit: int) -> list[PlacedGpu]:
-    """GPUs in place on nodes that are not retired, in order of id beyond `after`."""
+async def gpus_by_model(tx: Connection, cluster_id: int) -> dict[str | None, int]:
+    """GPUs in place that the cluster owns, healthy or not, by model."""
     query = (
-        select(
-            gpus.c.id.label("gpu_id"),
-            nodes.c.cluster_id,
-            clusters.c.name.label("cluster_name"),
-            gpus.c.node_id,
-            nodes.c.hostname,
-            gpus.c.gpu_index,
-            gpus.c.model,
-            gpus.c.status,
-            gpus.c.utilization_pct,
-            nodes.c.state,
-            nodes.c.last_heartbeat_at,
-        )
+        select(gpus.c.model, func.count())
         .join(nodes, nodes.c.id == gpus.c.node_id)
-        .join(clusters, clusters.c.id == nodes.c.cluster_id)
-        .where(gpus.c.id > after, gpus.c.gpu_index.is_not(None), nodes.c.retired_at.is_(None))
-        .order_by(gpus.c.id)
-        .limit(limit)
+        .where(nodes.c.cluster_id == cluster_id, nodes.c.retired_at.is_(None), gpus.c.gpu_index.is_not(None))
+        .group_by(gpus.c.model)
+    )
+    return {row[0]: row[1] for row in (await tx.execute(query)).all()}
+
+
+async def usable_nodes(tx: Connection, node_ids: Sequence[int]) -> set[int]:
+    """Those of `node_ids` that may take jobs: active, not retired; held so until the transaction ends."""
+    query = (
+        select(nodes.c.id)
+        .where(is_among(tx, nodes.c.id, node_ids), nodes.c.state == "active", nodes.c.retired_at.is_(None))
+        .order_by(nodes.c.id)
+        .with_for_update(read=True)
+    )
+    return set((await tx.execute(query)).scalars())
+
+
+async def hostnames(tx: Connection, node_ids: Sequence[int]) -> list[str]:
+    """The names of these nodes, in order of id."""
+    query = select(nodes.c.hostname).where(is_among(tx, nodes.c.id, node_ids)).order_by(nodes.c.id)
+    return list((await tx.execute(query)).scalars())
+
+
+async def gpus_held_by(tx: Connection, tenant_id: int, *, cluster_id: int | None) -> list[StoredGpu]:
+    """GPUs that running jobs of a tenant hold, in order of node and index."""
+    query = (
+        select(gpus)
+        .join(allocations, allocations.c.gpu_id == gpus.c.id)
+        .join(jobs, jobs.c.id == allocations.c.job_id)
+        .where(allocations.c.ended_at.is_(None), jobs.c.tenant_id == tenant_id)
+        .order_by(gpus.c.node_id, gpus.c.gpu_index)
     )
     if cluster_id is not None:
-        query = query.where(nodes.c.cluster_id == cluster_id)
-    return records(await tx.execute(query), PlacedGpu)
+        query = query.where(jobs.c.cluster_id == cluster_id)
+    return records(await tx.execute(query), StoredGpu)
 
 
-class Tally(TypedDict):
-    """How many GPUs of one status stand on nodes heard from since a moment, or not."""
-
-    node_is_fresh: bool
-    status: GpuStatus
-    gpus: int
-    reporting: int
-    utilization_sum: float
-
-
-async def tally(tx: Connection, *, cluster_id: int | None, fresh_since: datetime) -> list[Tally]:
-    """GPU counts by status and freshness of their node, with the sum of utilisation in percent."""
-    fresh: ColumnElement[bool] = nodes.c.last_heartbeat_at >= fresh_since
-    query = (
-        select(
-            fresh.label("node_is_fresh"),
-            gpus.c.status,
-            func.count().label("gpus"),
-            func.count(gpus.c.utilization_pct).label("reporting"),
-            func.coalesce(func.sum(gpus.c.utilization_pct), 0.0).label("utilization_sum"),
-        )
-        .join(nodes, nodes.c.id == gpus.c.node_id)
-        .where(gpus.c.gpu_index.is_not(None), nodes.c.retired_at.is_(None))
-        .group_by(fresh, gpus.c.status)
-    )
-    return records(await tx.execute(_within(query, cluster_id)), Tally)
-
-
-async def count_nodes(tx: Connection, *, cluster_id: int | None, fresh_since: datetime) -> tuple[int, int]:
-    """How many nodes there are, and how many of them were heard from since `fresh_since`."""
-    query = select(func.count(), func.count().filter(nodes.c.last_heartbeat_at >= fresh_since)).where(
-        nodes.c.retired_at.is_(None)
-    )
-    total, fresh = (await tx.execute(_within(query, cluster_id))).one()
-    return total, fresh
-
-
-def _within(query: Select[*_Columns], cluster_id: int | None) -> Select[*_Columns]:
-    return query if cluster_id is None else query.where(nodes.c.cluster_id == cluster_id)
+async def nodes_among(tx: Connection, node_ids: Sequence[int]) -> list[StoredNode]:
+    """The nodes of these ids, in order."""
+    query = select(nodes).where(is_among(tx, nodes.c.id, node_ids)).order_by(nodes.c.id)
+    return records(await tx.execute(query), StoredNode)

@@ -20,6 +20,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -64,6 +65,8 @@ class UtcTime(TypeDecorator[datetime]):
 
 # SQLite numbers rows by itself only in a column declared exactly INTEGER.
 ID = BigInteger().with_variant(Integer, "sqlite")
+_LIVE = text("status IN ('queued', 'blocked', 'running')")
+_OPEN = text("ended_at IS NULL")
 JSON_COLUMN = JSON().with_variant(JSONB(), "postgresql")
 
 metadata = MetaData(
@@ -206,4 +209,93 @@ idempotency_keys = Table(
     Column("created_at", UtcTime, nullable=False),
     PrimaryKeyConstraint("principal", "route", "key_digest"),
     Index(None, "created_at"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("cluster_id", ID, ForeignKey("clusters.id"), nullable=False),
+    Column("tenant_id", ID, ForeignKey("tenants.id", ondelete="SET NULL")),
+    Column("name", String(255), nullable=False),
+    Column("gpu_count", Integer, nullable=False),
+    Column("gpu_type", String(255)),  # as submitted
+    Column("family", String(255)),  # null: any one family of the cluster
+    Column("priority", Integer, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("block_reason", String(1024)),
+    Column("submitted_by", String(255)),
+    Column("estimated_duration_min", Integer),
+    Column("time_limit_min", Integer),
+    Column("on_node_loss", String(16), nullable=False),
+    Column("requeues", Integer, nullable=False),
+    Column("submitted_at", UtcTime, nullable=False),
+    Column("started_at", UtcTime),
+    Column("ended_at", UtcTime),
+    Column("end_reason", String(1024)),
+    # What the scheduler reads every cycle: live jobs alone, however many have ended over the years.
+    Index("ix_jobs_live", "status", "cluster_id", sqlite_where=_LIVE, postgresql_where=_LIVE),
+    Index(None, "tenant_id"),
+    Index(None, "cluster_id"),
+    Index(None, "submitted_at"),
+    sqlite_autoincrement=True,
+)
+
+# Who held which GPU over [started_at, ended_at): what the meter follows. Rows are closed, never deleted.
+allocations = Table(
+    "allocations",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("job_id", ID, ForeignKey("jobs.id"), nullable=False),
+    Column("gpu_id", ID, ForeignKey("gpus.id"), nullable=False),
+    Column("node_id", ID, nullable=False),
+    Column("family", String(255), nullable=False),
+    Column("tenant_id", ID),  # as it was at the start: a deleted tenant still owes for it
+    Column("started_at", UtcTime, nullable=False),
+    Column("ended_at", UtcTime),
+    Index(None, "job_id"),
+    # The last guard: no code path can give a GPU to two jobs at once.
+    Index("uq_allocations_live_gpu", "gpu_id", unique=True, sqlite_where=_OPEN, postgresql_where=_OPEN),
+    sqlite_autoincrement=True,
+)
+
+job_events = Table(
+    "job_events",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("job_id", ID, ForeignKey("jobs.id"), nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("from_status", String(16)),
+    Column("to_status", String(16), nullable=False),
+    Column("reason", String(1024)),
+    Column("actor", String(300), nullable=False),
+    Index(None, "job_id"),
+    Index(None, "at"),
+    sqlite_autoincrement=True,
+)
+
+scheduler_cycles = Table(
+    "scheduler_cycles",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("started_at", UtcTime, nullable=False),
+    Column("duration_ms", Float, nullable=False),
+    Column("processed", Integer, nullable=False),
+    Column("started", Integer, nullable=False),
+    Column("blocked", Integer, nullable=False),
+    Column("unblocked", Integer, nullable=False),
+    Column("reasons", JSON_COLUMN, nullable=False),
+    Column("input_hash", String(32), nullable=False),
+    Column("shortages", JSON_COLUMN, nullable=False),  # why each shape waits: for the reasons of single jobs
+    Index(None, "started_at"),
+    sqlite_autoincrement=True,
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("holder", String(255), nullable=False),
+    Column("token", BigInteger, nullable=False),  # grows with every change of holder: a fence for old ones
+    Column("expires_at", UtcTime, nullable=False),
 )

@@ -10,6 +10,7 @@ from pydantic import Field, IPvAnyAddress
 from typing_extensions import TypedDict  # pydantic reads typing\'s own from 3.12 on only
 
 from gpuforge_shared.wire.base import AgentBody, Count, HumanBody, Id, Name, PageQuery, Text
+from gpuforge_shared.wire.jobs import JobRecord
 
 ClusterStatus = Literal["active", "degraded", "offline"]
 NodeState = Literal["active", "cordoned", "draining"]  # what an operator wants
@@ -129,22 +130,11 @@ class NodeDetail(NodeRecord):
     gpus: list[GpuRecord]
 
 
-class JobSummary(TypedDict):
-    """A job as overviews list it."""
-
-    id: int
-    name: str
-    status: str
-    gpu_count: int
-    tenant_id: int | None
-    submitted_at: datetime
-
-
 class ClusterDetail(ClusterRecord):
     """GET /api/clusters/{id}."""
 
     nodes: list[NodeDetail]
-    recent_jobs: list[JobSummary]
+    recent_jobs: list[JobRecord]
 
 
 # The hot path: 10,000 samples a second go through these, so msgspec, not pydantic. Bounds are the
@@ -246,7 +236,7 @@ class DashboardOverview(TypedDict):
     stats: FleetStats
     clusters: list[ClusterRecord]
     nodes: list[NodeDetail]
-    recent_jobs: list[JobSummary]
+    recent_jobs: list[JobRecord]
 
 
 class OverviewQuery(PageQuery):

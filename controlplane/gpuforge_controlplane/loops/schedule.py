@@ -1,0 +1,48 @@
+"""The scheduler's clock: a cycle every 30 s, and within a second of anything that may change a plan."""
+
+from __future__ import annotations
+
+import time
+
+from gpuforge_controlplane.loops.leader import Leadership
+from gpuforge_controlplane.services import scheduling
+from gpuforge_controlplane.storage import jobs
+from gpuforge_controlplane.storage.database import Database
+from gpuforge_controlplane.storage.leases import LeaseLostError
+from gpuforge_shared.clock import Clock
+
+LOOK_S = 0.25  # how often the leader looks whether something was written, on whichever replica
+
+
+class Schedule:
+    """Decides when a cycle is due, and runs it.
+
+    Every write of a person or an agent leaves an audit row (a submission, an end, a quota, a node's state
+    or return), so the newest row's id tells the leader that there is something to do, without any wiring
+    between replicas. The scheduler's own writes leave none, so it does not wake itself.
+    """
+
+    def __init__(self, database: Database, leadership: Leadership, clock: Clock, every_s: float) -> None:
+        self._database = database
+        self._leadership = leadership
+        self._clock = clock
+        self._every_s = every_s
+        self._seen = -1
+        self._due = 0.0
+
+    async def __call__(self) -> None:
+        """Look once; run a cycle if this replica leads and one is due."""
+        token = self._leadership.token
+        if token is None:
+            return
+        async with self._database.read() as tx:
+            latest = await jobs.latest_write(tx)
+        if latest == self._seen and time.monotonic() < self._due:
+            return
+        try:
+            await scheduling.run_cycle(self._database, self._clock, token)
+        except LeaseLostError:
+            self._leadership.lost()
+            return
+        self._seen = latest  # what was written while the cycle ran is seen at the next look
+        self._due = time.monotonic() + self._every_s

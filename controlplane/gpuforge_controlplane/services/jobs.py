@@ -1,0 +1,220 @@
+"""Jobs: submitting, moving, listing; who may see them is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gpuforge_controlplane.domain.admission import refusal
+from gpuforge_controlplane.domain.families import family_of, pool_family
+from gpuforge_controlplane.domain.fleet import OFFLINE_AFTER
+from gpuforge_controlplane.domain.lifecycle import IllegalTransition, JobStatus, Unchanged, transition
+from gpuforge_controlplane.domain.quota import Tenant, remaining
+from gpuforge_controlplane.domain.scheduler import plan, waiting_reason
+from gpuforge_controlplane.domain.shortage import quota_full
+from gpuforge_controlplane.domain.snapshot import QueuedJob, snapshot_of
+from gpuforge_controlplane.services.context import LIST_CAP, Context, Page, decode_cursor, page_of
+from gpuforge_controlplane.services.scheduling import end_job, shape_name, start
+from gpuforge_controlplane.storage import cycles, fleet, jobs, snapshots, tenants
+from gpuforge_controlplane.storage.jobs import Event, StoredJob
+from gpuforge_controlplane.storage.statements import Row
+from gpuforge_shared.errors import Conflict, not_found
+from gpuforge_shared.wire.base import MAX_ID
+from gpuforge_shared.wire.jobs import JobCreate, JobDetail, JobRecord, JobsQuery, JobUpdate
+
+_NEXT_CYCLE = "the next scheduling cycle decides"
+
+
+async def create_job(ctx: Context, body: JobCreate) -> JobRecord:
+    """Submit a job: queued, or blocked with a reason where someone must change something first."""
+    values = await admitted(ctx, body)
+    stored = await jobs.create(ctx.tx, values)
+    await jobs.note(ctx.tx, [_event(ctx, stored["id"], None, stored["status"], stored["block_reason"])])
+    await ctx.audit("job.create", "job", stored["id"], after=stored)
+    return _record(stored, None if stored["status"] == "blocked" else _NEXT_CYCLE)
+
+
+async def list_jobs(ctx: Context, query: JobsQuery) -> Page[list[JobRecord]]:
+    """Jobs, newest first; a tenant's key sees its own alone."""
+    limit = query.limit or LIST_CAP
+    if ctx.principal.tenant_id is not None:
+        if query.tenant_id not in (None, ctx.principal.tenant_id):
+            return Page([], None)
+        query = query.model_copy(update={"tenant_id": ctx.principal.tenant_id})
+    before = decode_cursor(query.cursor, start=MAX_ID)
+    found = await jobs.page(ctx.tx, query, before_id=before, limit=limit + 1)
+    return page_of(await job_records(ctx, found), limit, [job["id"] for job in found])
+
+
+async def get_job(ctx: Context, job_id: int) -> JobDetail:
+    """A job with the GPUs it holds or last held, and its history."""
+    stored = visible(ctx, await jobs.by_id(ctx.tx, job_id), job_id)
+    (record,) = await job_records(ctx, [stored])
+    return JobDetail(
+        **record,
+        allocation=await jobs.allocation_of(ctx.tx, job_id),
+        history=await jobs.history(ctx.tx, job_id),
+    )
+
+
+async def update_job(ctx: Context, job_id: int, body: JobUpdate) -> JobRecord:
+    """Move a job to another status. An illegal move is a conflict that names both states."""
+    before = visible(ctx, await jobs.lock(ctx.tx, job_id), job_id)
+    move = transition(JobStatus(before["status"]), JobStatus(body.status))
+    if isinstance(move, IllegalTransition):
+        raise Conflict(f"job {job_id}: {move}", code="illegal_transition")
+    if isinstance(move, Unchanged):
+        return (await job_records(ctx, [before]))[0]
+    if move.after is JobStatus.RUNNING:
+        await _start_now(ctx, before)
+    elif move.frees_gpus:
+        await end_job(ctx.tx, [job_id], move.after, ctx.now, None, ctx.principal.name, ctx.now)
+    else:
+        await _move_waiting(ctx, before, move.after, body.block_reason)
+    after = await jobs.by_id(ctx.tx, job_id)
+    assert after is not None  # it is held
+    await ctx.audit("job.update", "job", job_id, before=before, after=after)
+    return (await job_records(ctx, [after]))[0]
+
+
+async def job_records(ctx: Context, stored: Sequence[StoredJob]) -> list[JobRecord]:
+    """Jobs as clients see them; queued ones with the reason they wait for, as the last cycle saw it."""
+    queued = [job for job in stored if job["status"] == "queued"]
+    pending = await _pending_reasons(ctx, queued) if queued else {}
+    return [_record(job, pending.get(job["id"])) for job in stored]
+
+
+def visible(ctx: Context, job: StoredJob | None, job_id: int) -> StoredJob:
+    """The job, unless there is none or it is another tenant's: NotFound."""
+    if job is None or ctx.principal.tenant_id not in (None, job["tenant_id"]):
+        raise not_found("job", job_id)
+    return job
+
+
+async def admitted(ctx: Context, body: JobCreate) -> Row:
+    """The row of a submitted job: queued, or blocked with its reason. NotFound for what it names in vain."""
+    if not await fleet.clusters_page(ctx.tx, only=body.cluster_id, limit=1):
+        raise not_found("cluster", body.cluster_id)
+    tenant = await _tenant(ctx, body.tenant_id)
+    family = None if body.gpu_type is None else family_of(body.gpu_type)
+    reason = refusal(body.gpu_count, family, tenant, await _owned(ctx, body.cluster_id))
+    return body.model_dump() | {
+        "tenant_id": None if tenant is None else tenant.id,
+        "family": family,  # a preference that names no known family does not bind
+        "status": "queued" if reason is None else "blocked",
+        "block_reason": None if reason is None else str(reason),
+        "requeues": 0,
+        "submitted_at": ctx.now,
+    }
+
+
+async def _tenant(ctx: Context, asked: int | None) -> Tenant | None:
+    own = ctx.principal.tenant_id
+    tenant_id = own if asked is None else asked
+    if tenant_id is None:
+        return None
+    stored = await tenants.by_id(ctx.tx, tenant_id)
+    if stored is None or own not in (None, tenant_id):
+        raise not_found("tenant", tenant_id)
+    return Tenant(id=tenant_id, quota=stored["gpu_quota"], active=stored["status"] == "active")
+
+
+async def _owned(ctx: Context, cluster_id: int) -> dict[str, int]:
+    owned: dict[str, int] = {}
+    for model, count in (await fleet.gpus_by_model(ctx.tx, cluster_id)).items():
+        family = pool_family(model or "unknown")
+        owned[family] = owned.get(family, 0) + count
+    return owned
+
+
+async def _start_now(ctx: Context, job: StoredJob) -> None:
+    """Allocate at a client's word, atomically, past the queue but not past quota or capacity."""
+    waiting = queued_job(job)
+    rows = await snapshots.load(ctx.tx, ctx.now - OFFLINE_AFTER, cluster_id=job["cluster_id"])
+    snapshot = snapshot_of(rows.nodes, rows.tenants, rows.running, [waiting])
+    decided = plan(snapshot, ctx.now.timestamp())
+    if decided.blocks:
+        raise Conflict(f"job {job['id']} can't run: {decided.blocks[0].reason}", code="can_not_run")
+    if not decided.starts:
+        reason = waiting_reason(snapshot, decided, waiting).reason
+        raise Conflict(f"job {job['id']} can't run now: {reason}", code="no_capacity")
+    if not await start(ctx.tx, decided.starts, ctx.now, ctx.principal.name):
+        raise Conflict(f"job {job['id']}: its GPUs were taken at this moment; try again", code="no_capacity")
+
+
+async def _move_waiting(ctx: Context, job: StoredJob, after: JobStatus, reason: str | None) -> None:
+    values: Row = {"status": str(after), "block_reason": None}
+    if after is JobStatus.BLOCKED:
+        values["block_reason"] = reason or f"held by {ctx.principal.name}"
+    if after is JobStatus.CANCELLED:
+        values["ended_at"] = ctx.now
+    await jobs.move(ctx.tx, [job["id"]], expected=(job["status"],), values=values)
+    await jobs.note(ctx.tx, [_event(ctx, job["id"], job["status"], str(after), values["block_reason"])])
+
+
+async def _pending_reasons(ctx: Context, queued: Sequence[StoredJob]) -> dict[int, str]:
+    shortages = await cycles.latest_shortages(ctx.tx)
+    tenant_ids = sorted({job["tenant_id"] for job in queued if job["tenant_id"] is not None})
+    used = await tenants.gpus_in_use(ctx.tx, tenant_ids)
+    quotas = {tenant["id"]: tenant for tenant in await tenants.among(ctx.tx, tenant_ids)}
+    reasons = {}
+    for job in queued:
+        holder = None if job["tenant_id"] is None else quotas.get(job["tenant_id"])
+        taken = 0 if holder is None else used.get(holder["id"], 0)
+        if holder is not None and remaining(holder["gpu_quota"], taken) < job["gpu_count"]:
+            tenant = Tenant(id=holder["id"], quota=holder["gpu_quota"])
+            reasons[job["id"]] = str(quota_full(job["gpu_count"], tenant, taken))
+        else:
+            shape = shape_name((job["cluster_id"], job["family"]), job["gpu_count"])
+            reasons[job["id"]] = shortages.get(shape, _NEXT_CYCLE)
+    return reasons
+
+
+def queued_job(job: StoredJob) -> QueuedJob:
+    """A stored job as the scheduler sees one that waits."""
+    estimate, limit = job["estimated_duration_min"], job["time_limit_min"]
+    lengths = [minutes for minutes in (estimate, limit) if minutes is not None]
+    return QueuedJob(
+        priority=job["priority"],
+        submitted_at=job["submitted_at"].timestamp(),
+        id=job["id"],
+        cluster_id=job["cluster_id"],
+        family=job["family"],
+        gpu_count=job["gpu_count"],
+        tenant_id=job["tenant_id"],
+        estimate_s=60 * min(lengths) if lengths else None,
+        block_reason=(job["block_reason"] or "") if job["status"] == "blocked" else None,
+    )
+
+
+def _record(job: StoredJob, pending: str | None) -> JobRecord:
+    return JobRecord(
+        id=job["id"],
+        cluster_id=job["cluster_id"],
+        tenant_id=job["tenant_id"],
+        name=job["name"],
+        status=job["status"],
+        gpu_count=job["gpu_count"],
+        gpu_type=job["gpu_type"],
+        priority=job["priority"],
+        block_reason=job["block_reason"],
+        pending_reason=pending,
+        submitted_by=job["submitted_by"],
+        estimated_duration_min=job["estimated_duration_min"],
+        time_limit_min=job["time_limit_min"],
+        on_node_loss=job["on_node_loss"],
+        submitted_at=job["submitted_at"],
+        started_at=job["started_at"],
+        ended_at=job["ended_at"],
+        end_reason=job["end_reason"],
+    )
+
+
+def _event(ctx: Context, job_id: int, before: str | None, after: str, reason: str | None) -> Event:
+    return Event(
+        job_id=job_id,
+        at=ctx.now,
+        from_status=before,
+        to_status=after,
+        reason=reason,
+        actor=ctx.principal.name,
+    )

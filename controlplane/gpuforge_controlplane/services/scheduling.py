@@ -1,0 +1,206 @@
+"""One scheduler cycle: end what is over, look, decide, apply under guard, log."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from gpuforge_controlplane.domain.decisions import Block, Plan, Start, Unblock
+from gpuforge_controlplane.domain.durations import is_overdue
+from gpuforge_controlplane.domain.fleet import OFFLINE_AFTER
+from gpuforge_controlplane.domain.lifecycle import JobStatus, OnNodeLoss, after_node_loss
+from gpuforge_controlplane.domain.quota import Tenant
+from gpuforge_controlplane.domain.recheck import still_valid
+from gpuforge_controlplane.domain.scheduler import plan
+from gpuforge_controlplane.domain.snapshot import Scope, snapshot_of
+from gpuforge_controlplane.storage import cycles, fleet, jobs, leases, snapshots, tenants
+from gpuforge_controlplane.storage.database import Connection, Database
+from gpuforge_controlplane.storage.jobs import Event, LostJob, Taken
+from gpuforge_shared.clock import Clock
+
+ACTOR = "scheduler"
+CHUNK = 1_000  # starts a transaction: other writers wait some 100 ms at most
+_WAITING = ("queued", "blocked")
+
+
+async def run_cycle(database: Database, clock: Clock, token: int) -> Plan:
+    """Run one cycle under the lease's fencing token; the plan. Raises LeaseLostError if leadership has moved.
+
+    Each transaction stands alone and names the state it expects: a cycle that dies half-way has started
+    some jobs wholly and the others not at all.
+    """
+    began, started_at = time.perf_counter(), clock()
+    async with database.write() as tx:
+        await leases.guard(tx, token)
+        await end_overdue(tx, clock())
+        await end_lost(tx, clock())
+    now = clock()
+    async with database.read() as tx:
+        rows = await snapshots.load(tx, now - OFFLINE_AFTER)
+    decided = plan(snapshot_of(*rows), now.timestamp())
+    async with database.write() as tx:
+        await leases.guard(tx, token)
+        await _block(tx, decided.blocks, now)
+        await _unblock(tx, decided.unblocks, now)
+    started = 0
+    for chunk in _chunks(decided.starts):
+        async with database.write() as tx:
+            await leases.guard(tx, token)
+            started += len(await start(tx, chunk, clock(), ACTOR))
+    async with database.write() as tx:
+        await leases.guard(tx, token)
+        milliseconds = round(1000 * (time.perf_counter() - began), 1)
+        await cycles.append(tx, _log_row(decided, started_at, milliseconds, started))
+    return decided
+
+
+async def start(tx: Connection, starts: Sequence[Start], now: datetime, actor: str) -> list[int]:
+    """Start the jobs whose start still holds, each whole or not at all; their ids."""
+    tenant_ids = sorted({one.job.tenant_id for one in starts if one.job.tenant_id is not None})
+    held = await tenants.lock(tx, tenant_ids)  # two starts of one tenant can't both see the last free quota
+    gpu_ids = [gpu_id for one in starts for share in one.shares for gpu_id in share.gpu_ids]
+    valid = still_valid(
+        starts,
+        tenants={
+            key: Tenant(id=key, quota=row["gpu_quota"], active=row["status"] == "active")
+            for key, row in held.items()
+        },
+        used=dict(await tenants.gpus_in_use(tx, tenant_ids)),
+        busy=await jobs.busy_gpus(tx, gpu_ids),
+        usable=await fleet.usable_nodes(
+            tx, sorted({share.node_id for one in starts for share in one.shares})
+        ),
+    )
+    by_job = {one.job.id: one for one in valid}
+    values = {
+        "status": "running",
+        "started_at": now,
+        "ended_at": None,
+        "end_reason": None,
+        "block_reason": None,
+    }
+    moved = await jobs.move(tx, list(by_job), expected=_WAITING, values=values)
+    if moved:
+        await jobs.allocate(
+            tx, [gpu for job in moved for gpu in _taken(by_job[job["id"]], job["tenant_id"], now)]
+        )
+    await jobs.note(tx, [_event(job["id"], now, "queued", "running", None, actor) for job in moved])
+    return [job["id"] for job in moved]
+
+
+async def end_overdue(tx: Connection, now: datetime) -> list[int]:
+    """End jobs that have reached their time limit, as failed; their ids."""
+    ended = []
+    for job in await jobs.limited(tx):
+        limit_min, started_at = job["time_limit_min"], job["started_at"]
+        assert started_at is not None
+        assert limit_min is not None
+        if is_overdue(started_at.timestamp(), 60 * limit_min, now.timestamp()):
+            reason = f"TIME_LIMIT: ran for its limit of {limit_min} min"
+            end = started_at + timedelta(minutes=limit_min)
+            await end_job(tx, [job["id"]], JobStatus.FAILED, min(now, end), reason, ACTOR, now)
+            ended.append(job["id"])
+    return ended
+
+
+async def end_lost(tx: Connection, now: datetime) -> None:
+    """End the runs of jobs whose nodes are gone, at the last heartbeat; queue again those that may be."""
+    for job in _first_loss(await jobs.on_lost_nodes(tx, now - OFFLINE_AFTER)):
+        after = after_node_loss(OnNodeLoss(job["on_node_loss"]), job["requeues"])
+        heard = job["last_heartbeat_at"]
+        reason = f"NODE_LOST: node {job['hostname']} was last heard at {heard:%Y-%m-%dT%H:%M:%SZ}"
+        await end_job(tx, [job["job_id"]], after, heard, reason, ACTOR, now)
+
+
+async def end_job(
+    tx: Connection,
+    job_ids: Sequence[int],
+    after: JobStatus,
+    ended_at: datetime,
+    reason: str | None,
+    actor: str,
+    now: datetime,
+) -> None:
+    """End running jobs: free their GPUs, close their allocations at `ended_at`, note it; one transaction."""
+    again = after is JobStatus.QUEUED
+    values: dict[str, object] = {"status": str(after), "end_reason": reason}
+    values |= {"started_at": None, "requeues": 1} if again else {"ended_at": ended_at}
+    moved = await jobs.move(tx, job_ids, expected=("running",), values=values)
+    await jobs.free(tx, [job["id"] for job in moved], ended_at)
+    await jobs.note(tx, [_event(job["id"], now, "running", after, reason, actor) for job in moved])
+
+
+def shape_name(scope: Scope, gpu_count: int) -> str:
+    """How the log names a shape: `cluster|family|gpus`, `*` for any family."""
+    return f"{scope[0]}|{scope[1] or '*'}|{gpu_count}"
+
+
+async def _block(tx: Connection, blocks: Iterable[Block], now: datetime) -> None:
+    by_reason: dict[str, list[int]] = defaultdict(list)
+    before = {}
+    for block in blocks:
+        by_reason[str(block.reason)].append(block.job.id)
+        before[block.job.id] = "queued" if block.job.block_reason is None else "blocked"
+    for reason, job_ids in by_reason.items():
+        values = {"status": "blocked", "block_reason": reason}
+        moved = await jobs.move(tx, job_ids, expected=_WAITING, values=values)
+        await jobs.note(
+            tx, [_event(job["id"], now, before[job["id"]], "blocked", reason, ACTOR) for job in moved]
+        )
+
+
+async def _unblock(tx: Connection, unblocks: Iterable[Unblock], now: datetime) -> None:
+    job_ids = [unblock.job.id for unblock in unblocks]
+    values = {"status": "queued", "block_reason": None}
+    moved = await jobs.move(tx, job_ids, expected=("blocked",), values=values)
+    await jobs.note(tx, [_event(job["id"], now, "blocked", "queued", None, ACTOR) for job in moved])
+
+
+def _log_row(decided: Plan, started_at: datetime, milliseconds: float, started: int) -> dict[str, object]:
+    return {
+        "started_at": started_at,
+        "duration_ms": milliseconds,
+        "processed": decided.processed,
+        "started": started,
+        "blocked": len(decided.blocks),
+        "unblocked": len(decided.unblocks),
+        "reasons": {str(code): count for code, count in decided.reason_counts.items()},
+        "input_hash": decided.input_hash,
+        "shortages": _shortages(decided),
+    }
+
+
+def _shortages(decided: Plan) -> Mapping[str, str]:
+    return {shape_name(scope, count): str(why) for (scope, count), why in decided.shortages.items()}
+
+
+def _chunks(starts: Sequence[Start]) -> Iterator[Sequence[Start]]:
+    for first in range(0, len(starts), CHUNK):
+        yield starts[first : first + CHUNK]
+
+
+def _taken(start: Start, tenant_id: int | None, now: datetime) -> Iterator[Taken]:
+    for share in start.shares:
+        for gpu_id in share.gpu_ids:
+            yield Taken(
+                job_id=start.job.id,
+                gpu_id=gpu_id,
+                node_id=share.node_id,
+                family=start.family,
+                tenant_id=tenant_id,
+                started_at=now,
+            )
+
+
+def _first_loss(lost: Iterable[LostJob]) -> list[LostJob]:
+    """One row a job: the node that fell silent first."""
+    first: dict[int, LostJob] = {}
+    for job in lost:
+        first.setdefault(job["job_id"], job)
+    return list(first.values())
+
+
+def _event(job_id: int, at: datetime, before: str, after: str, reason: str | None, actor: str) -> Event:
+    return Event(job_id=job_id, at=at, from_status=before, to_status=str(after), reason=reason, actor=actor)

@@ -89,7 +89,8 @@ def main(arguments: Sequence[str]) -> NoReturn:
         print(notice(missing), file=sys.stderr, flush=True)
         if IN_CI:
             sys.exit("CI is set, where a missing part is a failure: no test was run.")
-    command = [sys.executable, "-m", "pytest", *folders(ROOT), *arguments]
+    # Two workers: much of the suite waits, for deadlines and for processes. Each has a PostgreSQL of its own.
+    command = [sys.executable, "-m", "pytest", "-n", "2", *folders(ROOT), *arguments]
     os.chdir(ROOT)
     os.execv(command[0], command)
 

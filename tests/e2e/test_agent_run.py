@@ -1,14 +1,11 @@
 """The agent as it runs: simulated GPUs, a small control plane over HTTP, real signals, real processes."""
 
 import asyncio
-import contextlib
 import json
-import os
 import signal
 import socket
-import sys
-from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,80 +14,17 @@ from aiohttp import web
 
 from gpuforge_agent import app
 from gpuforge_agent.app import Supervisor, run_until
-from gpuforge_agent.config import AgentSettings
-from gpuforge_client.retry import World
 from tests.fake_control_plane import KEY, FakeControlPlane
-
-START = datetime(2026, 5, 9, tzinfo=UTC)
-GPUS = 2
+from tests.running_agent import GPUS, START, RunningAgent, environment, process
 
 
-class CountingClock:
-    """A second later at every look, so that a gap or a swap in what arrives shows."""
-
-    def __init__(self) -> None:
-        self.looks = 0
-        self._awaited: list[tuple[int, asyncio.Event]] = []
-
-    def __call__(self) -> datetime:
-        """Now."""
-        self.looks += 1
-        for looks, reached in self._awaited:
-            if self.looks >= looks:
-                reached.set()
-        return START + timedelta(seconds=self.looks)
-
-    async def more(self, looks: int) -> None:
-        """Wait until it was looked at so many times more."""
-        reached = asyncio.Event()
-        self._awaited.append((self.looks + looks, reached))
-        await reached.wait()
-
-
-class Agent:
-    """One agent in this process, with a clock of its own and hardly any jitter."""
-
-    def __init__(self, plane: FakeControlPlane, **changes: object) -> None:
-        self.plane = plane
-        self.clock = CountingClock()
-        self.settings = AgentSettings.model_validate(
-            {
-                "control_plane_url": plane.url,
-                "api_key": KEY,
-                "hostname": "gpu",
-                "source": "simulated",
-                "simulated_gpus": GPUS,
-                "interval_s": 0.01,
-                "push_interval_s": 0.03,
-                "heartbeat_interval_s": 0.1,
-                **changes,
-            }
-        )
-
-    @contextlib.asynccontextmanager
-    async def running(self, supervisor: Supervisor | None = None) -> AsyncIterator[None]:
-        """Started, and stopped at the end."""
-        stop = asyncio.Event()
-        world = World(clock=self.clock, draw=lambda: 0.02)
-        task = asyncio.create_task(
-            run_until(stop, self.settings, supervisor=supervisor or Supervisor(), world=world)
-        )
-        try:
-            yield
-        finally:
-            stop.set()
-            async with asyncio.timeout(20):
-                await task
-
-    def assert_all_arrived(self, hostname: str = "gpu") -> None:
-        """Every reading from the first on, of each GPU, once, in order, with its own time."""
-        node_id = self.plane.nodes[hostname]["id"]
-        uuids = [gpu["uuid"] for gpu in self.plane.gpus if gpu["node_id"] == node_id]
-        assert len(uuids) == self.settings.simulated_gpus
-        for uuid in uuids:
-            times = self.plane.times_of(uuid)
-            assert times == [START + timedelta(seconds=number) for number in range(1, len(times) + 1)]
-            assert len(times) >= 2
+def assert_all_arrived(plane: FakeControlPlane) -> None:
+    """Every reading of each GPU from the first on, once, in order, with its own time."""
+    assert len(plane.gpus) == GPUS
+    for gpu in plane.gpus:
+        times = plane.times_of(gpu["uuid"])
+        assert times == [START + timedelta(seconds=number) for number in range(1, len(times) + 1)]
+        assert len(times) >= 2
 
 
 @pytest.fixture
@@ -101,10 +35,10 @@ async def plane() -> AsyncIterator[FakeControlPlane]:
 
 
 async def test_it_registers_reads_delivers_and_beats(plane: FakeControlPlane) -> None:
-    agent = Agent(plane)
+    agent = RunningAgent(plane.url, KEY)
     async with agent.running():
         await plane.until(lambda now: len(now.metrics) >= 10 * GPUS and now.nodes["gpu"]["beats"] >= 3)
-    agent.assert_all_arrived()
+    assert_all_arrived(plane)
     assert plane.nodes["gpu"]["ip_address"] == "127.0.0.1"
     assert plane.nodes["gpu"]["agent_version"]
     assert all(0 <= metric["utilization_pct"] <= 100 for metric in plane.metrics)
@@ -113,7 +47,7 @@ async def test_it_registers_reads_delivers_and_beats(plane: FakeControlPlane) ->
 async def test_the_control_plane_goes_away_and_comes_back_and_nothing_is_missing(free_port: int) -> None:
     plane = FakeControlPlane()
     async with plane.serving(free_port):
-        agent = Agent(plane)
+        agent = RunningAgent(plane.url, KEY)
         running = agent.running()
         await running.__aenter__()
         await plane.until(lambda now: len(now.metrics) >= 4 * GPUS)
@@ -122,22 +56,22 @@ async def test_the_control_plane_goes_away_and_comes_back_and_nothing_is_missing
     async with plane.serving(free_port):
         await plane.until(lambda now: len(now.metrics) >= arrived + 25 * GPUS)
         await running.__aexit__(None, None, None)
-    agent.assert_all_arrived()
+    assert_all_arrived(plane)
 
 
 async def test_an_agent_that_starts_again_learns_the_ids_it_had(plane: FakeControlPlane) -> None:
-    async with Agent(plane).running():
+    async with RunningAgent(plane.url, KEY).running():
         await plane.until(lambda now: len(now.metrics) >= GPUS)
     ids = [gpu["id"] for gpu in plane.gpus]
     again = len(plane.metrics)
-    async with Agent(plane).running():
+    async with RunningAgent(plane.url, KEY).running():
         await plane.until(lambda now: len(now.requests) > 0 and len(now.batches) > again)
     assert [gpu["id"] for gpu in plane.gpus] == ids
     assert len(plane.nodes) == 1
 
 
 async def test_one_agent_plays_many_nodes(plane: FakeControlPlane) -> None:
-    agent = Agent(plane, simulated_nodes=3)
+    agent = RunningAgent(plane.url, KEY, simulated_nodes=3)
     async with agent.running():
         await plane.until(
             lambda now: len(now.nodes) == 3 and len({metric["gpu_id"] for metric in now.metrics}) == 3 * GPUS
@@ -147,11 +81,11 @@ async def test_one_agent_plays_many_nodes(plane: FakeControlPlane) -> None:
 
 
 async def test_what_is_left_is_delivered_on_the_way_out(plane: FakeControlPlane) -> None:
-    agent = Agent(plane, push_interval_s=3600)
+    agent = RunningAgent(plane.url, KEY, push_interval_s=3600)
     async with agent.running():
         await agent.clock.more(5)
         assert plane.requests == []
-    agent.assert_all_arrived()
+    assert_all_arrived(plane)
 
 
 async def test_a_stop_does_not_wait_for_a_control_plane_that_hangs(
@@ -166,7 +100,7 @@ async def test_a_stop_does_not_wait_for_a_control_plane_that_hangs(
 
     monkeypatch.setattr(plane, "_answer", hang)
     async with plane.serving():
-        agent = Agent(plane)
+        agent = RunningAgent(plane.url, KEY)
         async with agent.running():
             await agent.clock.more(5)
         released.set()  # only now: the agent was gone before anything answered
@@ -180,7 +114,7 @@ async def test_a_loop_that_breaks_ends_the_agent(
         raise ZeroDivisionError
 
     monkeypatch.setattr("gpuforge_agent.push.Pusher.deliver", broken)
-    agent = Agent(plane)
+    agent = RunningAgent(plane.url, KEY)
     with pytest.raises(ExceptionGroup) as raised:
         await run_until(asyncio.Event(), agent.settings, supervisor=Supervisor())
     assert raised.group_contains(ZeroDivisionError)
@@ -200,46 +134,20 @@ async def test_systemd_hears_ready_the_watchdog_and_the_end(plane: FakeControlPl
                 beats.set()
 
         asyncio.get_running_loop().add_reader(systemd, hear)
-        async with Agent(plane).running(Supervisor(socket=address, watchdog_s=0.02)):
+        async with RunningAgent(plane.url, KEY).running(Supervisor(socket=address, watchdog_s=0.02)):
             await beats.wait()
         asyncio.get_running_loop().remove_reader(systemd)
     assert heard[0] == "READY=1"
     assert heard[-1] == "STOPPING=1"
 
 
-def environment(plane: FakeControlPlane, **changes: str) -> Mapping[str, str]:
-    """Of an agent in a process of its own."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GPUFORGE_")}
-    return inherited | {
-        "GPUFORGE_CONTROL_PLANE_URL": plane.url,
-        "GPUFORGE_API_KEY": KEY,
-        "GPUFORGE_HOSTNAME": "gpu-01",
-        "GPUFORGE_SOURCE": "simulated",
-        "GPUFORGE_PUSH_INTERVAL_S": "0.05",
-        **changes,
-    }
-
-
-@contextlib.asynccontextmanager
-async def process(*arguments: str, env: Mapping[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The command, killed if the test leaves it running."""
-    agent = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gpuforge_agent", *arguments, env=env,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        yield agent
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            agent.kill()
-        await agent.wait()
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 async def test_a_signal_ends_it_with_what_is_left_delivered(
     plane: FakeControlPlane, number: signal.Signals
 ) -> None:
-    async with process("run", "--interval", "0.01", env=environment(plane)) as agent:
+    async with process(
+        "gpuforge_agent", "run", "--interval", "0.01", env=environment(plane.url, KEY)
+    ) as agent:
         await plane.until(lambda now: len(now.metrics) >= 16)
         agent.send_signal(number)
         _, errors = await asyncio.wait_for(agent.communicate(), 20)
@@ -251,7 +159,9 @@ async def test_a_signal_ends_it_with_what_is_left_delivered(
 
 async def check(plane: FakeControlPlane, **changes: str) -> tuple[int | None, dict[str, Any]]:
     """The exit status and the report of `check --json`."""
-    async with process("check", "--json", env=environment(plane, **changes)) as agent:
+    async with process(
+        "gpuforge_agent", "check", "--json", env=environment(plane.url, KEY, **changes)
+    ) as agent:
         output, _ = await asyncio.wait_for(agent.communicate(), 20)
         return agent.returncode, json.loads(output)
 

@@ -333,6 +333,18 @@ async def test_it_says_when_it_is_used_unopened() -> None:
         await RestClient("http://127.0.0.1").get("/t", Thing)
 
 
+async def test_proxies_of_the_environment_are_not_used(
+    server: Server, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port}")
+    server.replies = [json(THING)]
+    async with server.client() as client:
+        assert await client.get("/t", Thing)
+
+
 async def test_a_base_url_may_have_a_path(server: Server) -> None:
     server.replies = [json(THING)]
     async with RestClient(f"{server.url}/gpuforge/", retry=ONCE) as client:

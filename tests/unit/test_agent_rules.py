@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -209,6 +209,7 @@ class Cards:
         self.now = Inventory(gpus=(card(0), card(1)))
         self.readings: tuple[Reading, ...] = (Reading(uuid="GPU-0", index=0, temperature_c=40.0),)
         self.listed = 0
+        self.time = NOW
 
     async def inventory(self) -> Inventory:
         """See Collector."""
@@ -216,7 +217,8 @@ class Cards:
         return self.now
 
     async def read(self) -> tuple[Reading, ...]:
-        """See Collector."""
+        """See Collector. It takes a minute."""
+        self.time += timedelta(minutes=1)
         return self.readings
 
     async def close(self) -> None:
@@ -229,7 +231,7 @@ async def test_a_reading_becomes_a_sample_with_its_reasons_and_the_time_it_began
         Reading(uuid="GPU-0", index=0, utilization_pct=1.0, power_draw_w=70.0),
         Reading(uuid="GPU-1", index=1, missing={"power_draw_w": Reason.NOT_SUPPORTED}),
     )
-    await Sampler(cards, spool, lambda: NOW, list_every=3).sample()
+    await Sampler(cards, spool, lambda: cards.time, list_every=3).sample()
     assert spool.peek(5).samples == (
         Sample(uuid="GPU-0", recorded_at=NOW, utilization_pct=1.0, power_draw_w=70.0),
         Sample(uuid="GPU-1", recorded_at=NOW, missing={"power_draw_w": "not_supported"}),

@@ -8,6 +8,7 @@ import pytest
 from pydantic import Field, SecretStr
 
 from gpuforge_agent.config import AgentSettings
+from gpuforge_controlplane.config import ControlPlaneSettings
 from gpuforge_shared.settings import OWNERS, Settings, SettingsError, add_flags, flags_of, load
 
 SECRET = "gfk_" + "a" * 64
@@ -105,7 +106,9 @@ def test_every_setting_but_a_secret_has_a_flag() -> None:
     assert "Seconds, at 100 %. (default: 5.0) [GPUFORGE_INTERVAL_S]" in " ".join(parser.format_help().split())
 
 
-@pytest.mark.parametrize(("program", "model"), [pytest.param("agent", AgentSettings, id="agent")])
+@pytest.mark.parametrize(
+    ("program", "model"), [("agent", AgentSettings), ("controlplane", ControlPlaneSettings)]
+)
 def test_the_table_of_owners_is_what_the_programs_declare(program: str, model: type[Settings]) -> None:
     assert OWNERS[program] == frozenset(model.model_fields)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -137,7 +137,7 @@ class Pusher:
         except BodyTooLarge as error:
             self._send_less(items, error)
         except Invalid as error:
-            reasons = {index: why for index, why in reasons_by_index(error).items() if index < len(items)}
+            reasons = _within(items, reasons_by_index(error))
             if reasons:
                 self._reject(items, reasons)
             else:
@@ -146,7 +146,7 @@ class Pusher:
             self._identity.forget()
             raise
         else:
-            reasons = {each.index: each.reason for each in answer.rejected}
+            reasons = _within(items, {each.index: each.reason for each in answer.rejected})
             self._settle(item for index, item in enumerate(items) if index not in reasons)
             self._reject(items, reasons)
             self._limit = BATCH
@@ -224,6 +224,11 @@ class Pusher:
                 "the queue was full: its oldest samples are lost",
                 extra={"node": self._identity.hostname, "lost": lost},
             )
+
+
+def _within(items: list[_Item], reasons: Mapping[int, str]) -> dict[int, str]:
+    """Without those that name an item we never sent."""
+    return {index: why for index, why in reasons.items() if 0 <= index < len(items)}
 
 
 def _metric(sample: Sample, gpu_id: int) -> Metric:

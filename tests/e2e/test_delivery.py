@@ -174,6 +174,18 @@ async def test_an_invalid_item_is_dropped_and_not_its_batch(bench: Bench, *, nam
     assert len(bench.spool) == 0
 
 
+@pytest.mark.parametrize("status", [200, 422])
+async def test_a_rejection_of_what_was_never_sent_harms_nothing(bench: Bench, status: int) -> None:
+    strange = [{"index": index, "gpu_id": 1, "reason": "unknown_gpu"} for index in (-1, 99)]
+    errors = [{"path": "metrics[99]", "message": "unknown_gpu"}]
+    answer = web.json_response({"accepted": 0, "rejected": strange, "errors": errors}, status=status)
+    bench.plane.faults.append(refuse("/api/clusters/metrics", answer))
+    bench.sample(3)
+    await bench.pusher.deliver()
+    assert len(bench.spool) == 0
+    assert bench.plane.requests.count("POST /api/clusters/gpus") == 1
+
+
 async def test_a_body_too_large_is_sent_in_parts(bench: Bench) -> None:
     def refuse_large(request: web.Request, body: Any) -> web.Response | None:
         large = request.path == "/api/clusters/metrics" and len(body["metrics"]) > 10

@@ -3,7 +3,7 @@
 import logging
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,8 +27,10 @@ def pytest_configure(config: pytest.Config) -> None:
     sys.addaudithook(config.stash[GUARD])
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say at the end, too, what this run could not see: a skip alone is one letter among hundreds."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
+    """Say last of all, too, what this run could not see: a skip alone is one line among hundreds."""
+    yield
     missing = [part for part in PARTS if not part.present()]
     if missing:
         terminalreporter.write_line(notice(missing), red=True, bold=True)

@@ -24,17 +24,23 @@ class Scene:
     spare: Site
     key_id: int
     tenant_id: int
+    spare_tenant_id: int
+    job_id: int  # queued, and the tenant's
 
 
 async def build_scene(plane: Plane) -> Scene:
-    """Two sites, a key and a tenant."""
+    """Two sites, a key, two tenants and a job."""
     tenant_id = await plane.tenant()
+    site = await build_site(plane, "east")
+    job = {"cluster_id": site.cluster_id, "name": "first", "tenant_id": tenant_id}
     key = await plane.admin.write("/api/api-keys", {"label": "to be revoked", "tenant_id": tenant_id})
     return Scene(
-        site=await build_site(plane, "east"),
+        site=site,
         spare=await build_site(plane, "west"),
         key_id=key["id"],
         tenant_id=tenant_id,
+        spare_tenant_id=await plane.tenant("to be deleted"),
+        job_id=(await plane.admin.write("/api/jobs", job))["id"],
     )
 
 
@@ -70,6 +76,22 @@ def examples(scene: Scene) -> dict[tuple[str, str], Example]:
             },
         ),
         ("GET", "/api/dashboard/gpu-allocation"): Example(path="/api/dashboard/gpu-allocation"),
+        ("GET", "/api/tenants"): Example(path="/api/tenants"),
+        ("POST", "/api/tenants"): Example(path="/api/tenants", body={"name": "new", "gpu_quota": 1}),
+        ("GET", "/api/tenants/{tenant_id}"): Example(path=f"/api/tenants/{scene.tenant_id}"),
+        ("PUT", "/api/tenants/{tenant_id}"): Example(
+            path=f"/api/tenants/{scene.tenant_id}", body={"gpu_quota": 7}
+        ),
+        ("DELETE", "/api/tenants/{tenant_id}"): Example(path=f"/api/tenants/{scene.spare_tenant_id}"),
+        ("GET", "/api/jobs"): Example(path="/api/jobs"),
+        ("POST", "/api/jobs"): Example(path="/api/jobs", body={"cluster_id": site.cluster_id, "name": "new"}),
+        ("GET", "/api/jobs/{job_id}"): Example(path=f"/api/jobs/{scene.job_id}"),
+        ("PATCH", "/api/jobs/{job_id}"): Example(
+            path=f"/api/jobs/{scene.job_id}", body={"status": "cancelled"}
+        ),
+        ("GET", "/api/jobs/{job_id}/explain"): Example(path=f"/api/jobs/{scene.job_id}/explain"),
+        ("GET", "/api/dashboard/scheduling-metrics"): Example(path="/api/dashboard/scheduling-metrics"),
+        ("GET", "/api/scheduler/logs"): Example(path="/api/scheduler/logs"),
         ("POST", "/api/api-keys"): Example(
             path="/api/api-keys", body={"label": "new", "tenant_id": scene.tenant_id}
         ),

@@ -21,7 +21,10 @@ from gpuforge_controlplane.api.application import application
 from gpuforge_controlplane.api.endpoint import Api
 from gpuforge_controlplane.app import control_plane
 from gpuforge_controlplane.config import ControlPlaneSettings
+from gpuforge_controlplane.domain.decisions import Plan
 from gpuforge_controlplane.services.keys import create_key_on_host
+from gpuforge_controlplane.services.scheduling import run_cycle
+from gpuforge_controlplane.storage import leases
 from gpuforge_controlplane.storage.database import Database
 from gpuforge_controlplane.storage.schema import metadata, tenants
 from gpuforge_shared.wire.keys import KeyCreate
@@ -209,6 +212,7 @@ class Plane:
     database: Database
     session: aiohttp.ClientSession
     contract: Contract
+    token: int  # of the leader's lease, which is the test's: no cycle runs unless a test says so
     admin_key: str
     raw_keys: set[str] = field(default_factory=set)
 
@@ -251,6 +255,10 @@ class Plane:
         """Who calls with a new key of this kind."""
         return self.holder(await self.key(**wanted))
 
+    async def cycle(self) -> Plan:
+        """Run one cycle of the scheduler, now."""
+        return await run_cycle(self.database, self.clock, self.token)
+
     async def tenant(self, name: str = "NovAI Labs") -> int:
         """A tenant's id."""
         row = {"name": name, "gpu_quota": 8, "plan_tier": "pro", "status": "active", "created_at": START}
@@ -279,10 +287,18 @@ class Plane:
 
 @contextlib.asynccontextmanager
 async def serving(url: str, clock: WallClock | None = None, **settings: Any) -> AsyncIterator[Plane]:
-    """The control plane on the database at `url`, on a free loopback port."""
+    """The control plane on the database at `url`, on a free loopback port.
+
+    It never leads: this test holds the lease, so that nothing is scheduled behind its back.
+    """
     clock = clock or WallClock()
     given = ControlPlaneSettings(database_url=url, **{"demo": "off", **settings})
     async with contextlib.AsyncExitStack() as stack:
+        database = Database(url)
+        stack.push_async_callback(database.close)
+        async with database.write() as tx:
+            token = await leases.take(tx, "the test", timedelta(hours=1))
+        assert token is not None
         api = await stack.enter_async_context(control_plane(given, clock))
         app = application(api, max_body_mib=given.max_body_mib)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
@@ -290,8 +306,6 @@ async def serving(url: str, clock: WallClock | None = None, **settings: Any) -> 
         stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         address = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        database = Database(url)
-        stack.push_async_callback(database.close)
         session = await stack.enter_async_context(aiohttp.ClientSession(skip_auto_headers=["Content-Type"]))
         async with session.get(f"{address}/api/openapi.json") as described:
             contract = Contract(await described.json())
@@ -303,6 +317,7 @@ async def serving(url: str, clock: WallClock | None = None, **settings: Any) -> 
             database=database,
             session=session,
             contract=contract,
+            token=token,
             admin_key="",
         )
         plane.admin_key = await plane.key(label="the admin", permissions=["admin"])

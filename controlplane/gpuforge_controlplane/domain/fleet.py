@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -45,10 +46,20 @@ def cluster_status(nodes: Iterable[NodeStatus]) -> ClusterStatus:
     return "offline" if gone == len(statuses) else "degraded"
 
 
-def screen(recorded_at: datetime, now: datetime, retention: timedelta) -> Screening | None:
-    """Why a sample's time rules it out, None where it is welcome."""
-    if recorded_at > now + MAX_AHEAD:
-        return "recorded_in_future"
-    if recorded_at < now - retention:
-        return "older_than_retention"
-    return None
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The times that samples may carry, both ends included."""
+
+    earliest: datetime
+    latest: datetime
+
+    def refusal(self, recorded_at: datetime) -> Screening | None:
+        """Why a sample's time rules it out, None where it is welcome."""
+        if recorded_at > self.latest:
+            return "recorded_in_future"
+        return "older_than_retention" if recorded_at < self.earliest else None
+
+
+def welcome(now: datetime, retention: timedelta) -> Welcome:
+    """What ingest takes at `now`: nothing older than what is kept, clocks at most 5 min ahead of ours."""
+    return Welcome(earliest=now - retention, latest=now + MAX_AHEAD)

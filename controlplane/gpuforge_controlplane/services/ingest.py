@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 import msgspec
 
 from gpuforge_controlplane.domain.access import Principal
-from gpuforge_controlplane.domain.fleet import screen
+from gpuforge_controlplane.domain.fleet import welcome
 from gpuforge_controlplane.services.context import Context
-from gpuforge_controlplane.services.grouping import Grouped
 from gpuforge_controlplane.storage import metrics
 from gpuforge_controlplane.storage.database import Database
+from gpuforge_controlplane.storage.grouping import Grouped
 from gpuforge_controlplane.storage.metrics import Fate, Sample
 from gpuforge_shared.errors import FieldError, Invalid, MalformedBody, Unavailable, invalid
 from gpuforge_shared.wire.fleet import Metric, MetricsAccepted, MetricsBatch, RejectedMetric
@@ -51,12 +51,13 @@ def decode(body: bytes) -> MetricsBatch:
 
 def check(batch: MetricsBatch, principal: Principal, now: datetime, retention: timedelta) -> Screened:
     """Sort out samples whose time rules them out; a sample without a time gets the server's."""
+    times = welcome(now, retention)
     kept: list[Sample] = []
     places: list[int] = []
     rejected: list[RejectedMetric] = []
     for index, metric in enumerate(batch.metrics):
         recorded_at = metric.recorded_at or now
-        reason = screen(recorded_at, now, retention)
+        reason = times.refusal(recorded_at)
         if reason is None:
             kept.append(_sample(metric, recorded_at, principal.cluster_id))
             places.append(index)

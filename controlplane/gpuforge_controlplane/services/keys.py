@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 from gpuforge_controlplane.domain.access import Kind, Principal, closure, wider_than
 from gpuforge_controlplane.services.context import LIST_CAP, Context, Page, decode_cursor, page_of
-from gpuforge_controlplane.services.grouping import Grouped
 from gpuforge_controlplane.storage import audit, fleet, keys
 from gpuforge_controlplane.storage.database import Database
+from gpuforge_controlplane.storage.grouping import Grouped
 from gpuforge_shared import apikey
 from gpuforge_shared.clock import Clock
 from gpuforge_shared.errors import Forbidden, Unauthorized, invalid, not_found

@@ -22,14 +22,15 @@ def still_valid(
     `used`: GPUs in use by tenant, `busy`: GPU ids that a job holds, `usable`: ids of nodes that may take
     jobs; all as they are now, under lock. The rest is stale: dropped, and planned again.
     """
-    ledger = QuotaLedger(tenants, used)
+    ledger, taken = QuotaLedger(tenants, used), set(busy)
     valid = []
     for start in starts:
         tenant_id = start.job.tenant_id
         active = tenant_id is None or (tenant_id in tenants and tenants[tenant_id].active)
         fits = ledger.left(tenant_id) >= start.job.gpu_count
-        free = all(share.node_id in usable and busy.isdisjoint(share.gpu_ids) for share in start.shares)
+        free = all(share.node_id in usable and taken.isdisjoint(share.gpu_ids) for share in start.shares)
         if active and fits and free:
             ledger.take(tenant_id, start.job.gpu_count)
+            taken.update(gpu_id for share in start.shares for gpu_id in share.gpu_ids)
             valid.append(start)
     return valid

@@ -152,7 +152,7 @@ async def cluster_records(ctx: Context, stored: Sequence[StoredCluster]) -> list
 
 async def node_details(ctx: Context, stored: Sequence[StoredNode]) -> list[NodeDetail]:
     """Nodes with their GPUs."""
-    return _with_gpus(ctx, stored, await fleet.gpus_of_nodes(ctx.tx, [node["id"] for node in stored]))
+    return await _with_gpus(ctx, stored, await fleet.gpus_of_nodes(ctx.tx, [node["id"] for node in stored]))
 
 
 async def held_nodes(ctx: Context, cluster_id: int | None) -> list[NodeDetail]:
@@ -160,25 +160,26 @@ async def held_nodes(ctx: Context, cluster_id: int | None) -> list[NodeDetail]:
     assert ctx.principal.tenant_id is not None
     held = await fleet.gpus_held_by(ctx.tx, ctx.principal.tenant_id, cluster_id=cluster_id)
     stored = await fleet.nodes_among(ctx.tx, sorted({gpu["node_id"] for gpu in held}))
-    return _with_gpus(ctx, stored, held)
+    return await _with_gpus(ctx, stored, held)
 
 
-def _with_gpus(
-    ctx: Context, stored: Iterable[StoredNode], stored_gpus: Iterable[StoredGpu]
+async def _with_gpus(
+    ctx: Context, stored: Iterable[StoredNode], stored_gpus: Sequence[StoredGpu]
 ) -> list[NodeDetail]:
+    jobs_of = await fleet.holders(ctx.tx, [gpu["id"] for gpu in stored_gpus])
     by_node: dict[int, list[StoredGpu]] = defaultdict(list)
     for gpu in stored_gpus:
         by_node[gpu["node_id"]].append(gpu)
     details = []
     for node in stored:
         record = _node_record(ctx, node)
-        gpus = [gpu_record(gpu, record["status"]) for gpu in by_node[node["id"]]]
+        gpus = [gpu_record(gpu, record["status"], jobs_of.get(gpu["id"])) for gpu in by_node[node["id"]]]
         details.append(NodeDetail(**record, gpus=gpus))
     return details
 
 
-def gpu_record(gpu: StoredGpu, node: NodeStatus) -> GpuRecord:
-    """A GPU as clients see it, on a node of this status."""
+def gpu_record(gpu: StoredGpu, node: NodeStatus, job_id: int | None = None) -> GpuRecord:
+    """A GPU as clients see it, on a node of this status, held by this job."""
     return GpuRecord(
         id=gpu["id"],
         node_id=gpu["node_id"],
@@ -194,6 +195,7 @@ def gpu_record(gpu: StoredGpu, node: NodeStatus) -> GpuRecord:
         power_draw_w=gpu["power_draw_w"],
         recorded_at=gpu["recorded_at"],
         missing=gpu["missing"] or {},
+        job_id=job_id,
     )
 
 

@@ -9,6 +9,7 @@ from gpuforge_controlplane.domain.families import family_of, pool_family
 from gpuforge_controlplane.domain.fleet import OFFLINE_AFTER
 from gpuforge_controlplane.domain.lifecycle import IllegalTransition, JobStatus, Unchanged, transition
 from gpuforge_controlplane.domain.quota import Tenant, remaining
+from gpuforge_controlplane.domain.reasons import code_of
 from gpuforge_controlplane.domain.scheduler import plan, waiting_reason
 from gpuforge_controlplane.domain.shortage import quota_full
 from gpuforge_controlplane.domain.snapshot import QueuedJob, snapshot_of
@@ -144,7 +145,9 @@ async def _start_now(ctx: Context, job: StoredJob) -> None:
 async def _move_waiting(ctx: Context, job: StoredJob, after: JobStatus, reason: str | None) -> None:
     values: Row = {"status": str(after), "block_reason": None}
     if after is JobStatus.BLOCKED:
-        values["block_reason"] = reason or f"held by {ctx.principal.name}"
+        # The scheduler releases what it has blocked, and knows that by the code: a client's words have none.
+        coded = reason is not None and code_of(reason) is not None
+        values["block_reason"] = f"held: {reason}" if coded else reason or f"held by {ctx.principal.name}"
     if after is JobStatus.CANCELLED:
         values["ended_at"] = ctx.now
     await jobs.move(ctx.tx, [job["id"]], expected=(job["status"],), values=values)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from gpuforge_controlplane.domain.decisions import Plan
 from gpuforge_controlplane.domain.fleet import OFFLINE_AFTER
 from gpuforge_controlplane.domain.forecast import Forecast, queue_ahead
+from gpuforge_controlplane.domain.reasons import Code
 from gpuforge_controlplane.domain.scheduler import plan, waiting_reason
 from gpuforge_controlplane.domain.snapshot import QueuedJob, Snapshot, snapshot_of
 from gpuforge_controlplane.services.context import Context, Page, Upserted, decode_cursor, page_of
@@ -34,6 +35,7 @@ from gpuforge_shared.wire.jobs import (
 
 _DAY = timedelta(hours=24)
 _SHOWN = 20  # jobs of each cluster's queue in the metrics
+_CODES = frozenset(Code.__members__) | {"NODE_LOST", "TIME_LIMIT"}  # the last two: why a run ended
 
 
 async def explain_job(ctx: Context, job_id: int) -> JobExplanation:
@@ -176,8 +178,8 @@ def _explanation(
 
 
 def _code(reason: str | None) -> str | None:
-    head, colon, _ = (reason or "").partition(": ")
-    return head if colon and head.isupper() else None
+    head = (reason or "").partition(": ")[0]
+    return head if head in _CODES else None  # a client's own words may look like one
 
 
 def _estimate(body: JobCreate) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from gpuforge_controlplane.domain.snapshot import Scope, snapshot_of
 from gpuforge_controlplane.storage import cycles, fleet, jobs, leases, snapshots, tenants
 from gpuforge_controlplane.storage.database import Connection, Database
 from gpuforge_controlplane.storage.jobs import Event, LostJob, Taken
+from gpuforge_controlplane.storage.snapshots import Rows
 from gpuforge_shared.clock import Clock
 
 ACTOR = "scheduler"
@@ -39,7 +41,8 @@ async def run_cycle(database: Database, clock: Clock, token: int) -> Plan:
     now = clock()
     async with database.read() as tx:
         rows = await snapshots.load(tx, now - OFFLINE_AFTER)
-    decided = plan(snapshot_of(*rows), now.timestamp())
+    # In a thread: at 100,000 GPUs and as many jobs this takes 0.4 s, and requests are to go on.
+    decided = await asyncio.to_thread(_decide, rows, now.timestamp())
     async with database.write() as tx:
         await leases.guard(tx, token)
         await _block(tx, decided.blocks, now)
@@ -54,6 +57,10 @@ async def run_cycle(database: Database, clock: Clock, token: int) -> Plan:
         milliseconds = round(1000 * (time.perf_counter() - began), 1)
         await cycles.append(tx, _log_row(decided, started_at, milliseconds, started))
     return decided
+
+
+def _decide(rows: Rows, now: float) -> Plan:
+    return plan(snapshot_of(*rows), now)
 
 
 async def start(tx: Connection, starts: Sequence[Start], now: datetime, actor: str) -> list[int]:

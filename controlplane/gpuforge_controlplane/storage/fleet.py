@@ -241,6 +241,14 @@ async def gpus_held_by(tx: Connection, tenant_id: int, *, cluster_id: int | None
     return records(await tx.execute(query), StoredGpu)
 
 
+async def holders(tx: Connection, gpu_ids: Sequence[int]) -> dict[int, int]:
+    """The job that holds each of these GPUs, by GPU; free ones are absent."""
+    query = select(allocations.c.gpu_id, allocations.c.job_id).where(
+        allocations.c.ended_at.is_(None), is_among(tx, allocations.c.gpu_id, gpu_ids)
+    )
+    return {row[0]: row[1] for row in (await tx.execute(query)).all()}
+
+
 async def nodes_among(tx: Connection, node_ids: Sequence[int]) -> list[StoredNode]:
     """The nodes of these ids, in order."""
     query = select(nodes).where(is_among(tx, nodes.c.id, node_ids)).order_by(nodes.c.id)

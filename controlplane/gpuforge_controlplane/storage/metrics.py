@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Literal, NamedTuple, cast
 
-import aiosqlite
 import msgspec
 from sqlalchemy import func, select, text
 
 from gpuforge_controlplane.domain.fleet import ACTIVE_ABOVE_PCT
 from gpuforge_controlplane.storage.database import Connection
 from gpuforge_controlplane.storage.schema import from_micros, gpu_metrics, gpus, nodes, to_micros
-from gpuforge_controlplane.storage.statements import is_among
+from gpuforge_controlplane.storage.statements import is_among, sqlite_driver
 
 Fate = Literal["accepted", "duplicate", "unknown_gpu"]
 Stored = Sequence[tuple[int, int | datetime]]  # (GPU, time) of new rows, the time as the driver gives it
@@ -87,9 +86,7 @@ async def store(tx: Connection, samples: Sequence[Sample]) -> list[Fate]:
 
 
 async def _store_sqlite(tx: Connection, samples: Sequence[Sample]) -> Stored:
-    # The driver itself: SQLAlchemy's handling of parameters costs three times the insert (measured).
-    driver = (await tx.get_raw_connection()).driver_connection
-    assert isinstance(driver, aiosqlite.Connection)
+    driver = await sqlite_driver(tx)
     await driver.execute(_STAGE_TABLE)
     await driver.executemany(_STAGE, _rows(samples))
     found = await driver.execute_fetchall(_INSERT.format(staged="staged"))

@@ -105,6 +105,7 @@ class GpuRecord(TypedDict):
     power_draw_w: float | None
     recorded_at: datetime | None
     missing: dict[str, str]
+    job_id: int | None  # the job that holds it; allocated is not active, so both are shown
 
 
 class NodeRecord(TypedDict):

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from tests.api.harness import Plane, Site, build_site, secrets_in, serving
+from tests.api.work import Work
 
 Serve = Callable[..., Awaitable[Plane]]
 
@@ -47,6 +48,12 @@ async def plane(serve: Serve) -> Plane:
 async def site(plane: Plane) -> Site:
     """A cluster with a node of two GPUs."""
     return await build_site(plane, "east")
+
+
+@pytest.fixture
+async def work(plane: Plane) -> Work:
+    """A fleet without a node, for a test to furnish."""
+    return Work(plane=plane)
 
 
 async def _see_no_raw_key(plane: Plane, caplog: pytest.LogCaptureFixture) -> None:

@@ -136,7 +136,8 @@ _LAWS = {
         SELECT id FROM allocations WHERE ended_at < started_at
     """,
     "times that contradict the status or each other": """
-        SELECT id, status FROM jobs WHERE (status = 'running') <> (started_at IS NOT NULL AND ended_at IS NULL)
+        SELECT id, status FROM jobs
+        WHERE (status = 'running') <> (started_at IS NOT NULL AND ended_at IS NULL)
             OR (status IN ('completed', 'failed', 'cancelled')) <> (ended_at IS NOT NULL)
             OR ended_at < started_at OR started_at < submitted_at
     """,

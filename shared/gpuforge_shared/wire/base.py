@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import unicodedata
+from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyAddress,
+    StringConstraints,
+)
 
 MAX_INT = 2**31 - 1  # what a counter column holds on every database
 MAX_ID = 2**63 - 1
+MAX_ADDRESS = 64
 
 
 def _printable(value: str) -> str:
@@ -18,13 +28,29 @@ def _printable(value: str) -> str:
     return value
 
 
+def _in_utc(moment: datetime) -> datetime:
+    """The last hours of the year 9999 west of Greenwich are no time that a database can keep."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must lie in the years 1 to 9999, in UTC") from None
+
+
+def _short_address(address: IPvAnyAddress) -> IPvAnyAddress:
+    """An IPv6 address may carry a zone (`fe80::1%eth0`), and ipaddress takes anything for one."""
+    if len(_printable(str(address))) > MAX_ADDRESS:
+        raise ValueError(f"must have at most {MAX_ADDRESS} characters")
+    return address
+
+
 Text = Annotated[str, StringConstraints(max_length=255), AfterValidator(_printable)]
 Name = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), AfterValidator(_printable)
 ]
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 Count = Annotated[int, Field(ge=0, le=MAX_INT)]
-Instant = AwareDatetime
+Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+Address = Annotated[IPvAnyAddress, AfterValidator(_short_address)]
 
 
 class HumanBody(BaseModel):

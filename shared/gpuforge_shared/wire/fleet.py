@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
-from pydantic import Field, IPvAnyAddress
+from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads typing\'s own from 3.12 on only
 
-from gpuforge_shared.wire.base import AgentBody, Count, HumanBody, Id, Name, PageQuery, Text
+from gpuforge_shared.wire.base import Address, AgentBody, Count, HumanBody, Id, Name, PageQuery, Text
 from gpuforge_shared.wire.jobs import JobRecord
 
 ClusterStatus = Literal["active", "degraded", "offline"]
@@ -53,7 +53,7 @@ class NodeRegister(AgentBody):
 
     cluster_id: Id = Field(description="Parent cluster ID.")
     hostname: Name = Field(description="Unique node hostname.")
-    ip_address: IPvAnyAddress | None = Field(default=None, description="Node IP address.")
+    ip_address: Address | None = Field(default=None, description="Node IP address.")
     total_gpus: Annotated[int, Field(ge=0, le=MAX_GPUS_PER_CALL)] | None = Field(
         default=None, description="Number of GPUs on this node."
     )
@@ -144,7 +144,8 @@ class ClusterDetail(ClusterRecord):
 _Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 _Amount = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 _Megabytes = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
-_Reason = Annotated[str, msgspec.Meta(max_length=64)]
+# No control characters: PostgreSQL's JSON refuses NUL, for all whose samples share the transaction.
+_Word = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[^\x00-\x1f\x7f-\x9f]*(?!\n)$")]
 
 
 class Metric(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -157,7 +158,7 @@ class Metric(msgspec.Struct, kw_only=True, omit_defaults=True):
     temperature_c: _Amount | None = None
     power_draw_w: _Amount | None = None
     recorded_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None  # the server's clock if absent
-    missing: Annotated[dict[str, _Reason], msgspec.Meta(max_length=32)] | None = None
+    missing: Annotated[dict[_Word, _Word], msgspec.Meta(max_length=32)] | None = None
 
 
 class MetricsBatch(msgspec.Struct, kw_only=True):

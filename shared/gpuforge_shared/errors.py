@@ -15,6 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+MAX_ERRORS = 100  # faults of one body that an answer names: past that, it helps nobody
+MAX_PATH = 255  # characters of a path: a name that a client made up may have megabytes
+
 
 @dataclass(frozen=True, slots=True)
 class FieldError:

@@ -12,6 +12,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from gpuforge_shared.errors import (
+    MAX_ERRORS,
+    MAX_PATH,
     BodyTooLarge,
     FieldError,
     GPUForgeError,
@@ -67,16 +69,20 @@ def from_validation(
     found = error.errors(include_url=False, include_input=False, include_context=False)
     if found[0]["type"] == "json_invalid":
         return MalformedBody(f"the body is not JSON: {found[0]['msg'].removeprefix('Invalid JSON: ')}")
-    fields = tuple(FieldError(prefix + path_of(item["loc"]), _words(item, sorted(known))) for item in found)
-    first = f"{fields[0].path}: {fields[0].message}" if fields[0].path else fields[0].message
-    more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
+    names = sorted(known)
+    fields = tuple(
+        FieldError((prefix + path_of(item["loc"]))[:MAX_PATH], _words(item, names))
+        for item in found[:MAX_ERRORS]
+    )
+    first = f"{fields[0].path}: {fields[0].message}"
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     return Invalid(first + more, errors=fields)
 
 
 def _words(item: ErrorDetails, known: list[str]) -> str:
     if item["type"] != "extra_forbidden":
         return item["msg"]
-    near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
+    near = difflib.get_close_matches(str(item["loc"][-1])[:MAX_PATH], known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"known are: {', '.join(known) or 'none'}"
     return f"unknown field; {hint}"
 

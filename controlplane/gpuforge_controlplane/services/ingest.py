@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 
 import msgspec
 
@@ -18,7 +19,15 @@ from gpuforge_controlplane.storage import metrics
 from gpuforge_controlplane.storage.database import Database
 from gpuforge_controlplane.storage.grouping import Grouped
 from gpuforge_controlplane.storage.metrics import Fate, Sample
-from gpuforge_shared.errors import FieldError, Invalid, MalformedBody, Unavailable, invalid
+from gpuforge_shared.errors import (
+    MAX_ERRORS,
+    MAX_PATH,
+    FieldError,
+    Invalid,
+    MalformedBody,
+    Unavailable,
+    invalid,
+)
 from gpuforge_shared.wire.fleet import Metric, MetricsAccepted, MetricsBatch, RejectedMetric
 
 GROUP = 20_000  # samples a transaction: past that, latency grows and throughput does not
@@ -145,20 +154,28 @@ def _undecodable(body: bytes, said: str) -> MalformedBody | Invalid:
         document = json.loads(body)
     except (ValueError, RecursionError):
         return MalformedBody(f"the body is not JSON: {said}")
-    paths = [
+    paths = (
         path for path, value in _leaves(document) if isinstance(value, float) and not math.isfinite(value)
-    ]
-    errors = tuple(FieldError(path, "must be a finite number, or null where unknown") for path in paths)
-    return Invalid(f"{errors[0].path}: {errors[0].message}" if errors else said, errors=errors)
+    )
+    errors = tuple(
+        FieldError(path[:MAX_PATH], "must be a finite number, or null where unknown")
+        for path in islice(paths, MAX_ERRORS)
+    )
+    if not errors:  # such as a lone surrogate, which json.loads lets pass
+        return MalformedBody(f"the body is not JSON: {said}")
+    return Invalid(f"{errors[0].path}: {errors[0].message}", errors=errors)
 
 
-def _leaves(document: object, path: str = "") -> Iterator[tuple[str, object]]:
-    """Every value with its path."""
-    if isinstance(document, dict):
-        for name, value in document.items():
-            yield from _leaves(value, f"{path}.{name}".lstrip("."))
-    elif isinstance(document, list):
-        for index, value in enumerate(document):
-            yield from _leaves(value, f"{path}[{index}]")
-    else:
-        yield path, document
+def _leaves(document: object) -> Iterator[tuple[str, object]]:
+    """Every value with its path, in order; without recursion, whatever the depth."""
+    waiting: list[tuple[str, object]] = [("", document)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, dict):
+            inside = [(f"{path}.{name}".lstrip("."), each) for name, each in value.items()]
+        elif isinstance(value, list):
+            inside = [(f"{path}[{index}]", each) for index, each in enumerate(value)]
+        else:
+            yield path, value
+            continue
+        waiting.extend(reversed(inside))

@@ -25,11 +25,12 @@ from gpuforge_controlplane.storage.database import Connection, Database
 from gpuforge_shared.clock import Clock
 from gpuforge_shared.errors import (
     Forbidden,
-    NotFound,
+    MalformedBody,
     Unauthorized,
     UnsupportedMediaType,
     invalid,
 )
+from gpuforge_shared.wire.base import MAX_ID
 from gpuforge_shared.wire.fleet import MetricsBatch
 
 Demo = Literal["sample", "off", "live"]
@@ -82,7 +83,7 @@ async def answer(api: Api, route: Route, request: web.Request) -> web.StreamResp
         response: web.StreamResponse = await route.service(api, request)
         return response
     caller = await authenticate(api, route, request)
-    call = _parse(route, request, await request.read() if route.body else b"")
+    call = _parse(route, request, await _payload(request) if route.body else b"")
     if route.hot and "Idempotency-Key" not in request.headers:
         return _render(route, request, caller, Reply(status=200, answer=await _accept(api, caller, call)))
     if route.writes:
@@ -90,6 +91,15 @@ async def answer(api: Api, route: Route, request: web.Request) -> web.StreamResp
     async with caller.database.read() as tx:
         found = await route.service(_context(api, request, caller, tx), *call.ids.values(), **call.inputs)
     return _render(route, request, caller, Reply(status=200, answer=found))
+
+
+async def _payload(request: web.Request) -> bytes:
+    try:
+        return await request.read()
+    except (ConnectionError, web.RequestPayloadError) as error:
+        raise MalformedBody(
+            "the body broke off, or is not in the encoding that its headers claim", code="bad_request"
+        ) from error
 
 
 async def authenticate(api: Api, route: Route, request: web.Request) -> Caller:
@@ -167,7 +177,7 @@ def _once(route: Route, request: web.Request, caller: Caller, call: Call) -> Onc
 
 
 def _parse(route: Route, request: web.Request, payload: bytes) -> Call:
-    ids = {name: _id(name, digits) for name, digits in request.match_info.items()}
+    ids = {name: _id(digits) for name, digits in request.match_info.items()}
     inputs: dict[str, Any] = {}
     query = _query(route, request)
     if route.query.model_fields:
@@ -177,11 +187,9 @@ def _parse(route: Route, request: web.Request, payload: bytes) -> Call:
     return Call(ids=ids, inputs=inputs, payload=payload)
 
 
-def _id(name: str, digits: str) -> int:
-    if len(digits) > _MAX_ID_DIGITS:
-        noun = name.removesuffix("_id").replace("_", " ")
-        raise NotFound(f"no {noun} {digits[:_MAX_ID_DIGITS]}…", code=f"{noun}_not_found")
-    return int(digits)
+def _id(digits: str) -> int:
+    """The id; for one that no column holds, one that nothing has: its service then knows the right 404."""
+    return int(digits) if len(digits) <= _MAX_ID_DIGITS else MAX_ID
 
 
 def _query(route: Route, request: web.Request) -> BaseModel:

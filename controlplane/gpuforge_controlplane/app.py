@@ -14,7 +14,7 @@ from datetime import timedelta
 from aiohttp import web
 
 from gpuforge_controlplane import migrations
-from gpuforge_controlplane.api.application import application
+from gpuforge_controlplane.api.application import application, runner
 from gpuforge_controlplane.api.endpoint import Api
 from gpuforge_controlplane.api.observations import Observations
 from gpuforge_controlplane.api.routes import ROUTES
@@ -82,18 +82,16 @@ async def serve(settings: ControlPlaneSettings) -> None:
         loop.add_signal_handler(number, stop.set)
     listening = _listen(settings.host, settings.port)  # first of all: a taken port is told at once
     async with control_plane(settings) as api:
-        runner = web.AppRunner(
-            application(api, max_body_mib=settings.max_body_mib), access_log=None, shutdown_timeout=STOP_S
-        )
-        await runner.setup()
+        http = runner(application(api, max_body_mib=settings.max_body_mib), stop_s=STOP_S)
+        await http.setup()
         try:
-            await web.SockSite(runner, listening, backlog=BACKLOG).start()
+            await web.SockSite(http, listening, backlog=BACKLOG).start()
             host, port = listening.getsockname()[:2]
             _log.info("serving", extra={"url": f"http://{host}:{port}", "demo": settings.demo})
             await stop.wait()
             _log.info("stopping")
         finally:
-            await runner.cleanup()
+            await http.cleanup()
     _log.info("stopped")
 
 

@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 
-from aiohttp import web
+from aiohttp import http_exceptions, web
 from aiohttp.typedefs import Middleware
 
 from gpuforge_controlplane.api import problems
@@ -43,6 +43,18 @@ def application(api: Api, *, max_body_mib: int) -> web.Application:
         else:
             app.router.add_route(route.method, path, _handler(api, route))
     return app
+
+
+def runner(app: web.Application, *, stop_s: float) -> web.AppRunner:
+    """What serves the application; told to stop, it lets requests in flight end for `stop_s` seconds."""
+    logging.getLogger("aiohttp.server").addFilter(_is_news)
+    return web.AppRunner(app, access_log=None, shutdown_timeout=stop_s)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """aiohttp logs a traceback for bytes that are no HTTP: whoever can connect could fill the disk."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, http_exceptions.HttpProcessingError | web.RequestPayloadError)
 
 
 def _handler(api: Api, route: Route) -> Handler:

@@ -49,6 +49,11 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
     return {name: value for name, value in vars(record).items() if name not in _STANDARD}
 
 
+def _on_one_line(value: object) -> str:
+    """Control characters escaped: a path that a client made up must not forge a line, or colour one."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(value))
+
+
 class JsonFormatter(logging.Formatter):
     """`{"at": …, "level": …, "logger": …, "event": …, …fields}` on one line."""
 
@@ -74,8 +79,8 @@ class HumanFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S")
-        fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
-        line = f"{at} {record.levelname.lower():<8} {record.getMessage()}  {fields}".rstrip()
+        fields = " ".join(f"{name}={_on_one_line(value)}" for name, value in _fields(record).items())
+        line = f"{at} {record.levelname.lower():<8} {_on_one_line(record.getMessage())}  {fields}".rstrip()
         if record.exc_info:
             line = f"{line}\n{self.formatException(record.exc_info)}"
         tint = _COLOURS.get(record.levelname, "") if self._colour else ""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import json
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from multidict import CIMultiDictProxy
 from sqlalchemy import Row, select, text
 from sqlalchemy.sql import Executable
 
-from gpuforge_controlplane.api.application import application
+from gpuforge_controlplane.api.application import application, runner
 from gpuforge_controlplane.api.endpoint import Api
 from gpuforge_controlplane.app import control_plane
 from gpuforge_controlplane.config import ControlPlaneSettings
@@ -238,7 +239,8 @@ class Plane:
         self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]
     ) -> Answer:
         """Send a request as it is, hold the answer to the OpenAPI document, note the raw keys in it."""
-        async with self.session.request(method, self.url + path, data=data, headers=headers) as response:
+        body = io.BytesIO(data) if data is not None else None
+        async with self.session.request(method, self.url + path, data=body, headers=headers) as response:
             answer = Answer(status=response.status, headers=response.headers, raw=await response.read())
         self.contract.check(method, path.partition("?")[0], answer)
         self.raw_keys.update(re.findall(r"gfk_[0-9a-f]{64}", answer.raw.decode()))
@@ -277,11 +279,15 @@ class Plane:
         return int((await self.rows(f"SELECT count(*) FROM {table}"))[0][0])
 
     async def contents(self) -> dict[str, list[str]]:
-        """Every row of every table, to compare: what a refused request must leave as it is."""
+        """Every row of every table, to compare: what a refused request must leave as it is.
+
+        All but when a key was last used, which is noted of any request.
+        """
         kept = {}
         async with self.database.read() as tx:
             for name, table in metadata.tables.items():
-                kept[name] = sorted(map(str, (await tx.execute(select(table))).all()))
+                columns = [column for column in table.c if column.name != "last_used_at"]
+                kept[name] = sorted(map(str, (await tx.execute(select(*columns))).all()))
         return kept
 
 
@@ -301,11 +307,11 @@ async def serving(url: str, clock: WallClock | None = None, **settings: Any) -> 
         assert token is not None
         api = await stack.enter_async_context(control_plane(given, clock))
         app = application(api, max_body_mib=given.max_body_mib)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        address = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        http = runner(app, stop_s=1)
+        await http.setup()
+        stack.push_async_callback(http.cleanup)
+        await web.TCPSite(http, "127.0.0.1", 0).start()
+        address = f"http://127.0.0.1:{http.addresses[0][1]}"
         session = await stack.enter_async_context(aiohttp.ClientSession(skip_auto_headers=["Content-Type"]))
         async with session.get(f"{address}/api/openapi.json") as described:
             contract = Contract(await described.json())

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TypedDict
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, literal, select, update
 
 from gpuforge_controlplane.storage.database import Connection
 from gpuforge_controlplane.storage.schema import allocations, audit_log, gpus, job_events, jobs, nodes
@@ -158,10 +158,11 @@ async def allocate(tx: Connection, taken: Sequence[Taken]) -> None:
 async def free(tx: Connection, job_ids: Iterable[int], at: datetime) -> None:
     """End the jobs' allocations; never before they started, whatever `at` says."""
     later = func.max if tx.dialect.name == "sqlite" else func.greatest
+    moment = literal(at, allocations.c.ended_at.type)  # as a function's argument it would be stored as text
     await tx.execute(
         update(allocations)
         .where(is_among(tx, allocations.c.job_id, list(job_ids)), allocations.c.ended_at.is_(None))
-        .values(ended_at=later(allocations.c.started_at, at))
+        .values(ended_at=later(allocations.c.started_at, moment))
     )
 
 

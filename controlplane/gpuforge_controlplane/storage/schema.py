@@ -58,9 +58,12 @@ class UtcTime(TypeDecorator[datetime]):
         return value if dialect.name == "postgresql" else to_micros(value)
 
     def process_result_value(self, value: object, _dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
         if isinstance(value, int):
             return from_micros(value)
-        return value.astimezone(UTC) if isinstance(value, datetime) else None
+        assert isinstance(value, datetime)  # SQLite would keep text in a column of numbers
+        return value.astimezone(UTC)
 
 
 # SQLite numbers rows by itself only in a column declared exactly INTEGER.

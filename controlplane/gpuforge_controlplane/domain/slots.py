@@ -41,7 +41,8 @@ def seat(node_id: int, known: Iterable[Card], found: Sequence[Found]) -> Seating
     """
     by_uuid = {card.uuid: card for card in known if card.uuid is not None}
     by_slot = {card.gpu_index: card for card in known if card.node_id == node_id}
-    seats = tuple(_match(gpu, by_uuid, by_slot) for gpu in found)
+    told = {gpu.uuid for gpu in found}
+    seats = tuple(_match(gpu, by_uuid, by_slot, told) for gpu in found)
     seated = {card.id for card in seats if card is not None}
     taken = {gpu.gpu_index for gpu in found}
     vacated = tuple(
@@ -52,10 +53,13 @@ def seat(node_id: int, known: Iterable[Card], found: Sequence[Found]) -> Seating
     return Seating(seats=tuple(None if card is None else card.id for card in seats), vacated=vacated)
 
 
-def _match(gpu: Found, by_uuid: dict[str, Card], by_slot: dict[int | None, Card]) -> Card | None:
+def _match(
+    gpu: Found, by_uuid: dict[str, Card], by_slot: dict[int | None, Card], told: set[str | None]
+) -> Card | None:
     if gpu.uuid is not None and gpu.uuid in by_uuid:
         return by_uuid[gpu.uuid]
     in_slot = by_slot.get(gpu.gpu_index)
-    if in_slot is None or (gpu.uuid is not None and in_slot.uuid is not None):
-        return None
-    return in_slot
+    if in_slot is None or in_slot.uuid is None:
+        return in_slot
+    # A card with a UUID that is told of itself: it is no other one, nor where another entry names it.
+    return None if gpu.uuid is not None or in_slot.uuid in told else in_slot

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import errno
 import logging
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -52,12 +53,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 async def _serve(settings: ControlPlaneSettings, _: argparse.Namespace) -> int:
-    from gpuforge_controlplane.app import SchemaError, serve
-
+    # Before the imports, which take longer than all else at the start: a taken port is told at once, and who
+    # calls meanwhile waits for an answer instead of being refused.
     try:
-        await serve(settings)
-    except SchemaError as error:
-        return _say(str(error), FAILED)
+        listening = _listen(settings.host, settings.port)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             return _say(f"can't listen on {settings.host}:{settings.port}: {error.strerror}", FAILED)
@@ -65,7 +64,28 @@ async def _serve(settings: ControlPlaneSettings, _: argparse.Namespace) -> int:
             f"port {settings.port} on {settings.host} is taken; choose another: --port {settings.port + 1}",
             FAILED,
         )
+    from gpuforge_controlplane.app import SchemaError, serve
+
+    try:
+        await serve(settings, listening)
+    except SchemaError as error:
+        return _say(str(error), FAILED)
+    finally:
+        listening.close()
     return OK
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(socket.SOMAXCONN)  # Linux lets two bind one port as long as neither listens
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 async def _migrate(settings: ControlPlaneSettings, _: argparse.Namespace) -> int:

@@ -25,13 +25,13 @@ from gpuforge_controlplane.loops.schedule import LOOK_S, Schedule
 from gpuforge_controlplane.services import retention, sample
 from gpuforge_controlplane.services.ingest import Ingest
 from gpuforge_controlplane.services.keys import KeyRing
+from gpuforge_controlplane.services.owned import OwnedGpus
 from gpuforge_controlplane.services.sample import SampleFleet
 from gpuforge_controlplane.storage.database import Database, schema_revision, throwaway
 from gpuforge_shared.clock import Clock, utc_now
 
 _log = logging.getLogger(__name__)
 
-BACKLOG = 1024  # connections that wait to be accepted
 STOP_S = 5.0  # how long requests in flight may take once the server was told to stop
 
 
@@ -67,6 +67,7 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock = utc_now) 
             keyring=KeyRing(database, clock),
             ingest=Ingest(database, keep),
             observations=Observations(),
+            owned=OwnedGpus(),
             clock=clock,
             demo=settings.demo,
             retention=keep,
@@ -74,18 +75,17 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock = utc_now) 
         )
 
 
-async def serve(settings: ControlPlaneSettings) -> None:
-    """Serve until SIGTERM or SIGINT; requests in flight end, within 5 s. Raises OSError for a taken port."""
+async def serve(settings: ControlPlaneSettings, listening: socket.socket) -> None:
+    """Serve on a socket that listens, until SIGTERM or SIGINT; requests in flight end, within 5 s."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    listening = _listen(settings.host, settings.port)  # first of all: a taken port is told at once
     async with control_plane(settings) as api:
         http = runner(application(api, max_body_mib=settings.max_body_mib), stop_s=STOP_S)
         await http.setup()
         try:
-            await web.SockSite(http, listening, backlog=BACKLOG).start()
+            await web.SockSite(http, listening, backlog=socket.SOMAXCONN).start()
             host, port = listening.getsockname()[:2]
             _log.info("serving", extra={"url": f"http://{host}:{port}", "demo": settings.demo})
             await stop.wait()
@@ -116,18 +116,3 @@ async def _see_to_schema(settings: ControlPlaneSettings) -> None:
 async def _revision(database: Database) -> str:
     async with database.read() as tx:
         return await schema_revision(tx) or ""
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((host, port))
-        # Linux lets two bind one port as long as neither listens. And who calls while we start waits for an
-        # answer instead of being refused.
-        listening.listen(BACKLOG)
-    except OSError:
-        listening.close()
-        raise
-    return listening

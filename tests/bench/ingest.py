@@ -11,15 +11,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import os
 import sqlite3
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +24,7 @@ import msgspec
 
 from gpuforge_client.rest import RestClient
 from gpuforge_shared.wire.fleet import ClusterCreated, GpuRecord, NodeRecord
+from tests.bench.server import Server, hammer, serving
 
 NODES, GPUS_A_NODE = 1_250, 8
 _START = datetime.now(UTC) - timedelta(hours=1)  # samples are an hour of the past: all within retention
@@ -64,24 +61,12 @@ async def load(
     server: Server, name: str, batches: Sequence[Sequence[int]], seconds: float, connections: int
 ) -> Rate:
     """Keep `connections` requests in flight for `seconds`."""
-    head = (
-        f"POST /api/clusters/metrics HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {server.key}\r\n"
-        "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n"
-    )
     size = len(batches[0])
     # Bodies are made beforehand: the generator shares two cores with the server.
     planned = max(connections, int(seconds * (8_000 if size < 100 else 400)))
-    requests = iter(
-        [
-            head.format(len(made)).encode() + made
-            for made in (body(batches[index % len(batches)]) for index in range(planned))
-        ]
-    )
-    took: list[float] = []
+    bodies = [body(batches[index % len(batches)]) for index in range(planned)]
     cpu, began = server.cpu_s(), time.perf_counter()
-    await asyncio.gather(
-        *(_connection(server.port, requests, began + seconds, took) for _ in range(connections))
-    )
+    took = await hammer(server, "/api/clusters/metrics", iter(bodies), began + seconds, connections)
     elapsed = time.perf_counter() - began
     ranks = statistics.quantiles(took, n=100)
     return Rate(
@@ -92,22 +77,6 @@ async def load(
         p99_ms=1000 * ranks[98],
         server_cpu=(server.cpu_s() - cpu) / elapsed,
     )
-
-
-async def _connection(port: int, requests: Iterator[bytes], until: float, took: list[float]) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    for request in requests:
-        began = time.perf_counter()
-        if began > until:
-            break
-        writer.write(request)
-        headers = await reader.readuntil(b"\r\n\r\n")
-        if not headers.startswith(b"HTTP/1.1 200"):
-            raise SystemExit(f"the server answered {headers.decode()}")
-        length = int(headers.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
-        await reader.readexactly(length)
-        took.append(time.perf_counter() - began)
-    writer.close()
 
 
 def raw_rate(folder: Path, rows_a_transaction: int, seconds: float) -> float:
@@ -131,51 +100,6 @@ def raw_rate(folder: Path, rows_a_transaction: int, seconds: float) -> float:
     elapsed = time.perf_counter() - began
     connection.close()
     return stored / elapsed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
-    """A control plane in a process of its own."""
-
-    port: int
-    key: str
-    process: subprocess.Popen[bytes]
-
-    def cpu_s(self) -> float:
-        """CPU seconds used so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def rss_mib(self) -> float:
-        """Resident memory."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-@contextlib.contextmanager
-def serving(database_url: str, log: Path) -> Iterator[Server]:
-    """A control plane on a free port; ended with the block."""
-    command = [sys.executable, "-m", "gpuforge_controlplane"]
-    environment = {**os.environ, "GPUFORGE_DATABASE_URL": database_url, "GPUFORGE_LOG_FORMAT": "json"}
-    create = [*command, "create-key", "--label", "bench", "--permissions", "read,write,admin"]
-    key = subprocess.run(create, env=environment, check=True, capture_output=True, text=True).stdout.strip()
-    with log.open("wb") as sink:
-        process = subprocess.Popen([*command, "serve", "--port", "0"], env=environment, stderr=sink)
-        try:
-            yield Server(port=_port_of(process, log), key=key, process=process)
-        finally:
-            process.terminate()
-            process.wait(10)
-
-
-def _port_of(process: subprocess.Popen[bytes], log: Path) -> int:
-    while process.poll() is None:
-        for line in log.read_bytes().splitlines():
-            found = msgspec.json.decode(line)
-            if found["event"] == "serving":
-                return int(found["url"].rpartition(":")[2])
-        time.sleep(0.05)
-    raise SystemExit(f"the control plane did not start:\n{log.read_text()}")
 
 
 async def register(server: Server) -> list[int]:

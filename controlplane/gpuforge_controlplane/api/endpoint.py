@@ -21,6 +21,7 @@ from gpuforge_controlplane.services.context import Context, Page, Upserted, enco
 from gpuforge_controlplane.services.idempotency import Once, Reply, claim_of, once
 from gpuforge_controlplane.services.ingest import Ingest
 from gpuforge_controlplane.services.keys import KeyRing
+from gpuforge_controlplane.services.owned import OwnedGpus
 from gpuforge_controlplane.storage.database import Connection, Database
 from gpuforge_shared.clock import Clock
 from gpuforge_shared.errors import (
@@ -52,6 +53,7 @@ class Api:
     keyring: KeyRing
     ingest: Ingest
     observations: Observations
+    owned: OwnedGpus
     clock: Clock
     demo: Demo
     retention: timedelta
@@ -225,6 +227,7 @@ def _context(api: Api, request: web.Request, caller: Caller, tx: Connection) -> 
         now=api.clock(),
         request_id=request[REQUEST_ID],
         retention=api.retention,
+        owned=api.owned,
     )
 
 

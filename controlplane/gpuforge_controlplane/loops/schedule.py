@@ -29,6 +29,7 @@ class Schedule:
         self._every_s = every_s
         self._seen = -1
         self._due = 0.0
+        self._rest_until = 0.0
 
     async def __call__(self) -> None:
         """Look once; run a cycle if this replica leads and one is due."""
@@ -37,7 +38,8 @@ class Schedule:
             return
         async with self._database.read() as tx:
             latest = await jobs.latest_write(tx)
-        if latest == self._seen and time.monotonic() < self._due:
+        began = time.monotonic()
+        if began < self._rest_until or (latest == self._seen and began < self._due):
             return
         try:
             await scheduling.run_cycle(self._database, self._clock, token)
@@ -45,4 +47,6 @@ class Schedule:
             self._leadership.lost()
             return
         self._seen = latest  # what was written while the cycle ran is seen at the next look
-        self._due = time.monotonic() + self._every_s
+        ended = time.monotonic()
+        self._due = ended + self._every_s
+        self._rest_until = ended + (ended - began)  # in a burst, leave half of the time to the requests

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from gpuforge_controlplane.domain.access import Principal
+from gpuforge_controlplane.services.owned import OwnedGpus
 from gpuforge_controlplane.storage import audit
 from gpuforge_controlplane.storage.database import Connection
 from gpuforge_shared.errors import invalid
@@ -28,6 +29,7 @@ class Context:
     now: datetime
     request_id: str
     retention: timedelta  # how long raw samples are kept
+    owned: OwnedGpus = field(default_factory=OwnedGpus)  # the process's own, where requests share it
 
     async def audit(
         self,

@@ -126,6 +126,7 @@ async def update_node(ctx: Context, node_id: int, body: NodeUpdate) -> NodeRecor
     """Set what the operator wants of a node; `active` brings a retired one back."""
     before = await held_node(ctx, node_id)
     after = await fleet.update_node(ctx.tx, node_id, {"state": body.state, "retired_at": None})
+    ctx.owned.forget(after["cluster_id"])
     if after != before:
         await ctx.audit("node.state", "node", node_id, before=before, after=after)
     return _node_record(ctx, after)
@@ -137,6 +138,7 @@ async def retire_node(ctx: Context, node_id: int) -> NodeRecord:
     if before["retired_at"] is not None:
         return _node_record(ctx, before)
     after = await fleet.update_node(ctx.tx, node_id, {"retired_at": ctx.now})
+    ctx.owned.forget(after["cluster_id"])
     await ctx.audit("node.retire", "node", node_id, before=before, after=after)
     return _node_record(ctx, after)
 

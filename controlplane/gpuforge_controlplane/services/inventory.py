@@ -25,6 +25,7 @@ async def register_gpus(ctx: Context, body: GpuRegister) -> Upserted[list[GpuRec
     known = await fleet.gpus_in_question(ctx.tx, node["id"], [gpu.uuid for gpu in found if gpu.uuid])
     _refuse_foreign(ctx, node, known)
     seating = seat(node["id"], [_card(gpu) for gpu in known], found)
+    ctx.owned.forget(node["cluster_id"])
     created = await _apply(ctx, node, body.gpus, found, seating, {gpu["id"]: gpu for gpu in known})
     return Upserted(created, created=bool(created))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gpuforge_controlplane.domain.admission import refusal
-from gpuforge_controlplane.domain.families import family_of, pool_family
+from gpuforge_controlplane.domain.families import family_of
 from gpuforge_controlplane.domain.fleet import OFFLINE_AFTER
 from gpuforge_controlplane.domain.lifecycle import IllegalTransition, JobStatus, Unchanged, transition
 from gpuforge_controlplane.domain.quota import Tenant, remaining
@@ -59,6 +59,9 @@ async def get_job(ctx: Context, job_id: int) -> JobDetail:
 
 async def update_job(ctx: Context, job_id: int, body: JobUpdate) -> JobRecord:
     """Move a job to another status. An illegal move is a conflict that names both states."""
+    known = visible(ctx, await jobs.by_id(ctx.tx, job_id), job_id)
+    if body.status == "running":
+        await fleet.lock_clusters(ctx.tx, [known["cluster_id"]])
     before = visible(ctx, await jobs.lock(ctx.tx, job_id), job_id)
     move = transition(JobStatus(before["status"]), JobStatus(body.status))
     if isinstance(move, IllegalTransition):
@@ -97,7 +100,7 @@ async def admitted(ctx: Context, body: JobCreate) -> Row:
         raise not_found("cluster", body.cluster_id)
     tenant = await _tenant(ctx, body.tenant_id)
     family = None if body.gpu_type is None else family_of(body.gpu_type)
-    reason = refusal(body.gpu_count, family, tenant, await _owned(ctx, body.cluster_id))
+    reason = refusal(body.gpu_count, family, tenant, await ctx.owned.of(ctx.tx, body.cluster_id, ctx.now))
     return body.model_dump() | {
         "tenant_id": None if tenant is None else tenant.id,
         "family": family,  # a preference that names no known family does not bind
@@ -117,14 +120,6 @@ async def _tenant(ctx: Context, asked: int | None) -> Tenant | None:
     if stored is None or own not in (None, tenant_id):
         raise not_found("tenant", tenant_id)
     return Tenant(id=tenant_id, quota=stored["gpu_quota"], active=stored["status"] == "active")
-
-
-async def _owned(ctx: Context, cluster_id: int) -> dict[str, int]:
-    owned: dict[str, int] = {}
-    for model, count in (await fleet.gpus_by_model(ctx.tx, cluster_id)).items():
-        family = pool_family(model or "unknown")
-        owned[family] = owned.get(family, 0) + count
-    return owned
 
 
 async def _start_now(ctx: Context, job: StoredJob) -> None:

@@ -8,13 +8,18 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from gpuforge_controlplane.domain.access import Kind, Principal, closure
-from gpuforge_controlplane.services import fleet, inventory
+from gpuforge_controlplane.domain.fleet import OFFLINE_AFTER
+from gpuforge_controlplane.domain.scheduler import plan
+from gpuforge_controlplane.domain.snapshot import snapshot_of
+from gpuforge_controlplane.services import fleet, inventory, jobs, scheduling, tenants
 from gpuforge_controlplane.services.context import Context
 from gpuforge_controlplane.services.keys import mint
-from gpuforge_controlplane.storage import metrics
+from gpuforge_controlplane.storage import metrics, snapshots
 from gpuforge_controlplane.storage.database import Database
 from gpuforge_controlplane.storage.metrics import Sample
 from gpuforge_shared.wire.fleet import ClusterCreate, GpuObject, GpuRegister, NodeRegister
+from gpuforge_shared.wire.jobs import JobCreate
+from gpuforge_shared.wire.tenants import PlanTier, TenantCreate
 
 EVERY_S = 10.0
 
@@ -38,6 +43,16 @@ _FLEET = (
 )
 
 
+_TENANTS: tuple[tuple[str, int, PlanTier], ...] = (("NovAI Labs", 10, "enterprise"), ("Acme ML", 8, "pro"))
+_JOBS = (  # tenant, cluster, name, GPUs
+    (1, 1, "llama-3-70b-finetune", 8),
+    (2, 1, "vision-pretrain", 6),
+    (2, 2, "batch-embeddings", 4),
+    (1, 3, "notebook", 2),
+    (1, 2, "evaluation", 16),
+)
+
+
 class SampleFleet:
     """Builds the sample fleet once, then keeps its heartbeats and figures fresh."""
 
@@ -58,6 +73,7 @@ class SampleFleet:
                 )
                 for hostname in cluster.hostnames:
                     await self._build_node(ctx, made["id"], hostname, cluster)
+            await _build_jobs(ctx)
         await self.refresh(now)
 
     async def refresh(self, now: datetime) -> None:
@@ -97,6 +113,18 @@ class SampleFleet:
                     missing=None,
                     within_cluster=None,
                 )
+
+
+async def _build_jobs(ctx: Context) -> None:
+    """Tenants and jobs: some run, one waits, one is blocked."""
+    for name, quota, tier in _TENANTS:
+        await tenants.create_tenant(ctx, TenantCreate(name=name, gpu_quota=quota, plan_tier=tier))
+    for tenant_id, cluster_id, name, gpus in _JOBS:
+        body = JobCreate(cluster_id=cluster_id, tenant_id=tenant_id, name=name, gpu_count=gpus)
+        await jobs.create_job(ctx, body)
+    rows = await snapshots.load(ctx.tx, ctx.now - OFFLINE_AFTER)
+    decided = plan(snapshot_of(*rows), ctx.now.timestamp())
+    await scheduling.start(ctx.tx, decided.starts, ctx.now, scheduling.ACTOR)
 
 
 def _load(gpu_id: int, seconds: float) -> float:

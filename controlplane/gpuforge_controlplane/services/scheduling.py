@@ -65,6 +65,7 @@ def _decide(rows: Rows, now: float) -> Plan:
 
 async def start(tx: Connection, starts: Sequence[Start], now: datetime, actor: str) -> list[int]:
     """Start the jobs whose start still holds, each whole or not at all; their ids."""
+    await fleet.lock_clusters(tx, sorted({one.job.cluster_id for one in starts}))
     tenant_ids = sorted({one.job.tenant_id for one in starts if one.job.tenant_id is not None})
     held = await tenants.lock(tx, tenant_ids)  # two starts of one tenant can't both see the last free quota
     gpu_ids = [gpu_id for one in starts for share in one.shares for gpu_id in share.gpu_ids]
@@ -88,7 +89,7 @@ async def start(tx: Connection, starts: Sequence[Start], now: datetime, actor: s
         "end_reason": None,
         "block_reason": None,
     }
-    moved = await jobs.move(tx, list(by_job), expected=_WAITING, values=values)
+    moved = await jobs.move(tx, list(by_job), expected=("queued",), values=values)
     if moved:
         await jobs.allocate(
             tx, [gpu for job in moved for gpu in _taken(by_job[job["id"]], job["tenant_id"], now)]

@@ -36,7 +36,9 @@ READERS = 4
 WORKS_A_COMMIT = 64
 ATTEMPTS = 3
 WAIT_S = 10.0  # for a connection; longer means overload, and the client is told to come back
-_DEADLOCK_CODES = frozenset({"40001", "40P01"})  # PostgreSQL: serialization failure, deadlock
+# PostgreSQL: serialization failure, deadlock; foreign key, unique key: another transaction came first, between
+# our look and our write. Looking again tells what to answer.
+_WORTH_A_SECOND_LOOK = frozenset({"40001", "40P01", "23503", "23505"})
 
 
 Work = Callable[[Connection], Awaitable[object]]
@@ -94,7 +96,7 @@ class Database:
 
         SQLite: works that wait for the one writer share a commit, each in a savepoint of its own, so that
         a burst pays for one sync, not for each. PostgreSQL: run again where a deadlock was broken at its
-        expense.
+        expense, or where another transaction took away what it had looked at.
         """
         if self.dialect == "sqlite":
             outcome = await self._commits.submit(work)
@@ -115,7 +117,7 @@ class Database:
                 async with self.write() as connection:
                     return await work(connection)
             except DBAPIError as error:
-                if getattr(error.orig, "sqlstate", None) not in _DEADLOCK_CODES:
+                if getattr(error.orig, "sqlstate", None) not in _WORTH_A_SECOND_LOOK:
                     raise
         async with self.write() as connection:
             return await work(connection)

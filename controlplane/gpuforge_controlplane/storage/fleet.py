@@ -89,6 +89,15 @@ async def clusters_page(
     return records(await tx.execute(query), StoredCluster)
 
 
+async def lock_clusters(tx: Connection, cluster_ids: Sequence[int]) -> None:
+    """Be the only one who allocates in these clusters until the transaction ends.
+
+    Taken before any other lock, in order of id. Jobs that refer to a cluster can be inserted all the same.
+    """
+    query = select(clusters.c.id).where(is_among(tx, clusters.c.id, cluster_ids)).order_by(clusters.c.id)
+    await tx.execute(query.with_for_update(key_share=True))
+
+
 async def heartbeats(tx: Connection, cluster_ids: Sequence[int]) -> list[Heartbeat]:
     """Every node that is not retired, with the number of its GPUs."""
     counts = (

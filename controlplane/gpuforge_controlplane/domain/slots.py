@@ -62,4 +62,4 @@ def _match(
     if in_slot is None or in_slot.uuid is None:
         return in_slot
     # A card with a UUID that is told of itself: it is no other one, nor where another entry names it.
-    return None if gpu.uuid is not None else in_slot
+    return None if gpu.uuid is not None or in_slot.uuid in told else in_slot

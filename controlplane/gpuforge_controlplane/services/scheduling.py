@@ -24,7 +24,6 @@ from gpuforge_shared.clock import Clock
 
 ACTOR = "scheduler"
 CHUNK = 1_000  # starts a transaction: other writers wait some 100 ms at most
-_WAITING = ("queued", "blocked")
 
 
 async def run_cycle(database: Database, clock: Clock, token: int) -> Plan:
@@ -146,17 +145,14 @@ def shape_name(scope: Scope, gpu_count: int) -> str:
 
 
 async def _block(tx: Connection, blocks: Iterable[Block], now: datetime) -> None:
-    by_reason: dict[str, list[int]] = defaultdict(list)
-    before = {}
+    alike: dict[tuple[str, str], list[int]] = defaultdict(list)
     for block in blocks:
-        by_reason[str(block.reason)].append(block.job.id)
-        before[block.job.id] = "queued" if block.job.block_reason is None else "blocked"
-    for reason, job_ids in by_reason.items():
+        before = "queued" if block.job.block_reason is None else "blocked"
+        alike[before, str(block.reason)].append(block.job.id)
+    for (before, reason), job_ids in alike.items():
         values = {"status": "blocked", "block_reason": reason}
-        moved = await jobs.move(tx, job_ids, expected=_WAITING, values=values)
-        await jobs.note(
-            tx, [_event(job["id"], now, before[job["id"]], "blocked", reason, ACTOR) for job in moved]
-        )
+        moved = await jobs.move(tx, job_ids, expected=(before,), values=values)
+        await jobs.note(tx, [_event(job["id"], now, before, "blocked", reason, ACTOR) for job in moved])
 
 
 async def _unblock(tx: Connection, unblocks: Iterable[Unblock], now: datetime) -> None:

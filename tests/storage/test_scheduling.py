@@ -1,0 +1,175 @@
+"""Plans applied: what has changed since is left alone, and whatever breaks, nothing is left half-done."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from gpuforge_controlplane.domain.decisions import Plan, Start
+from gpuforge_controlplane.services import scheduling
+from gpuforge_controlplane.services.scheduling import run_cycle, start
+from gpuforge_controlplane.storage import jobs
+from gpuforge_controlplane.storage.database import Connection
+from gpuforge_controlplane.storage.jobs import Taken
+from gpuforge_controlplane.storage.snapshots import Rows
+from gpuforge_shared.errors import Unavailable
+from tests.api.work import broken
+from tests.storage.rows import Shelf, cut_off
+
+
+async def apply(shelf: Shelf, starts: Sequence[Start]) -> list[int]:
+    """The ids of the jobs that `start` starts."""
+    async with shelf.database.write() as tx:
+        started = await start(tx, starts, shelf.now, "scheduler")
+    assert await broken(shelf.database) == []
+    return sorted(started)
+
+
+async def test_a_plan_is_applied_as_it_stands(shelf: Shelf) -> None:
+    node = await shelf.node(8)
+    (job,) = await shelf.queue(1, 3, tenant_id=await shelf.tenant(3))
+    assert await apply(shelf, (await shelf.plan()).starts) == [job]
+    held = await shelf.all("SELECT job_id, gpu_id, node_id, family, tenant_id, ended_at FROM allocations")
+    assert [tuple(row) for row in held] == [(job, gpu, node, "H100", 1, None) for gpu in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE jobs SET status = 'blocked', block_reason = 'wait for the data set' WHERE id = 1",
+        "UPDATE jobs SET status = 'cancelled', ended_at = submitted_at WHERE id = 1",
+        "UPDATE nodes SET state = 'cordoned'",
+        "UPDATE nodes SET retired_at = created_at",
+        "UPDATE tenants SET gpu_quota = 3",
+        "UPDATE tenants SET status = 'inactive'",
+    ],
+    ids=["held by a client", "cancelled", "node cordoned", "node retired", "quota lowered", "inactive"],
+)
+async def test_what_has_changed_since_the_plan_is_not_started(shelf: Shelf, change: str) -> None:
+    await shelf.node(8)
+    await shelf.queue(1, 4, tenant_id=await shelf.tenant(8))
+    starts = (await shelf.plan()).starts
+    assert len(starts) == 1
+    await shelf.run(change)
+    before = await shelf.statuses()
+    await shelf.run("UPDATE job_events SET to_status = :status", status=before[1])  # as a service would have
+    assert await apply(shelf, starts) == []
+    assert await shelf.statuses() == before
+    assert await shelf.all("SELECT id FROM allocations") == []
+
+
+async def test_a_plan_applied_twice_starts_once(shelf: Shelf) -> None:
+    await shelf.node(8)
+    await shelf.queue(3, 2)
+    starts = (await shelf.plan()).starts
+    assert await apply(shelf, starts) == [1, 2, 3]
+    assert await apply(shelf, starts) == []
+
+
+async def test_two_plans_of_one_moment_share_the_gpus_and_the_quota(shelf: Shelf) -> None:
+    """Two leaders at once, which the lease forbids, could still not give away anything twice."""
+    await shelf.node(8)
+    tenant = await shelf.tenant(5)
+    await shelf.queue(4, 2, tenant_id=tenant)
+    starts = (await shelf.plan()).starts
+    outcomes = await asyncio.gather(apply(shelf, starts), apply(shelf, [*reversed(starts)]))
+    assert sorted(map(len, outcomes)) == [0, 2]
+    assert len(await shelf.all("SELECT id FROM allocations WHERE ended_at IS NULL")) == 4
+
+
+async def test_the_database_itself_forbids_to_give_a_gpu_twice(shelf: Shelf) -> None:
+    await shelf.node(2)
+    first, second = await shelf.queue(2)
+    await apply(shelf, (await shelf.plan()).starts[:1])
+    taken = Taken(job_id=second, gpu_id=1, node_id=1, family="H100", tenant_id=None, started_at=shelf.now)
+    with pytest.raises(IntegrityError):
+        async with shelf.database.write() as tx:
+            await jobs.allocate(tx, [taken])
+    async with shelf.database.write() as tx:  # once it is free, another may have it; history is no hindrance
+        await jobs.free(tx, [first], shelf.now)
+    async with shelf.database.write() as tx:
+        await jobs.allocate(tx, [taken])
+    assert len(await shelf.all("SELECT id FROM allocations WHERE gpu_id = 1")) == 2
+
+
+async def test_a_hold_in_mid_cycle_is_not_overwritten_by_a_block(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shelf.node(8)
+    tenant = await shelf.tenant(1)
+    (queued,) = await shelf.queue(1, 2, tenant_id=tenant)
+    token = await shelf.lease()
+    decide = scheduling._decide
+
+    async def hold() -> None:
+        await shelf.run("UPDATE jobs SET status = 'blocked', block_reason = 'mine' WHERE id = :id", id=queued)
+        await shelf.run("UPDATE job_events SET to_status = 'blocked'")
+
+    loop = asyncio.get_running_loop()
+
+    def meanwhile(rows: Rows, now: float) -> Plan:
+        asyncio.run_coroutine_threadsafe(hold(), loop).result(10)
+        return decide(rows, now)
+
+    monkeypatch.setattr(scheduling, "_decide", meanwhile)
+    await run_cycle(shelf.database, shelf.clock, token)
+    assert [tuple(row) for row in await shelf.all("SELECT status, block_reason FROM jobs")] == [
+        ("blocked", "mine")
+    ]
+    assert await broken(shelf.database) == []
+
+
+@pytest.mark.parametrize("at", range(4))
+async def test_a_cycle_that_dies_half_way_leaves_no_job_half_started(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    for _ in range(3):
+        await shelf.node(8)
+    await shelf.queue(4, 5)
+    await shelf.queue(2, 1)
+    token = await shelf.lease()
+    monkeypatch.setattr(scheduling, "CHUNK", 1)
+    note, calls = jobs.note, 0
+
+    async def dying(tx: Connection, events: Sequence[jobs.Event]) -> None:
+        nonlocal calls
+        calls += bool(events)
+        if calls > at:
+            raise ZeroDivisionError
+        await note(tx, events)
+
+    monkeypatch.setattr(jobs, "note", dying)
+    with pytest.raises(ZeroDivisionError):
+        await run_cycle(shelf.database, shelf.clock, token)
+    assert list((await shelf.statuses()).values()).count("running") == at
+    assert await broken(shelf.database) == []
+    assert await shelf.all("SELECT id FROM scheduler_cycles") == []
+    monkeypatch.setattr(jobs, "note", note)
+    await run_cycle(shelf.database, shelf.clock, token)
+    assert list((await shelf.statuses()).values()).count("running") == 5
+    assert await broken(shelf.database) == []
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=False)
+async def test_a_connection_that_is_cut_leaves_nothing_half_done(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shelf.node(8)
+    await shelf.queue(3, 2)
+    token = await shelf.lease()
+    allocate = jobs.allocate
+
+    async def cut(tx: Connection, taken: Sequence[Taken]) -> None:
+        await allocate(tx, taken)
+        await cut_off(tx)
+
+    monkeypatch.setattr(jobs, "allocate", cut)
+    with pytest.raises(Unavailable):
+        await run_cycle(shelf.database, shelf.clock, token)
+    assert set((await shelf.statuses()).values()) == {"queued"}
+    assert await broken(shelf.database) == []
+    monkeypatch.setattr(jobs, "allocate", allocate)
+    await run_cycle(shelf.database, shelf.clock, token)
+    assert set((await shelf.statuses()).values()) == {"running"}
+    assert await broken(shelf.database) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from gpuforge_controlplane.domain.admission import refusal
@@ -23,6 +24,7 @@ from gpuforge_shared.wire.base import MAX_ID
 from gpuforge_shared.wire.jobs import JobCreate, JobDetail, JobRecord, JobsQuery, JobUpdate
 
 _NEXT_CYCLE = "the next scheduling cycle decides"
+_KEPT_FOR = re.compile(r"kept for job \d+ \([^,]*, expected")
 
 
 async def create_job(ctx: Context, body: JobCreate) -> JobRecord:
@@ -163,14 +165,19 @@ async def _pending_reasons(ctx: Context, queued: Sequence[StoredJob]) -> dict[in
             reasons[job["id"]] = str(quota_full(job["gpu_count"], tenant, taken))
         else:
             shape = shape_name((job["cluster_id"], job["family"]), job["gpu_count"])
-            reasons[job["id"]] = shortages.get(shape, _NEXT_CYCLE)
+            reasons[job["id"]] = discreet(ctx, shortages.get(shape, _NEXT_CYCLE))
     return reasons
+
+
+def discreet(ctx: Context, reason: str) -> str:
+    """A reason as the caller may read it: a tenant's key learns nothing of the job a place is kept for."""
+    if ctx.principal.tenant_id is None:
+        return reason
+    return _KEPT_FOR.sub("kept for another job (expected", reason)
 
 
 def queued_job(job: StoredJob) -> QueuedJob:
     """A stored job as the scheduler sees one that waits."""
-    estimate, limit = job["estimated_duration_min"], job["time_limit_min"]
-    lengths = [minutes for minutes in (estimate, limit) if minutes is not None]
     return QueuedJob(
         priority=job["priority"],
         submitted_at=job["submitted_at"].timestamp(),
@@ -179,9 +186,16 @@ def queued_job(job: StoredJob) -> QueuedJob:
         family=job["family"],
         gpu_count=job["gpu_count"],
         tenant_id=job["tenant_id"],
-        estimate_s=60 * min(lengths) if lengths else None,
+        estimate_s=expected_s(job["estimated_duration_min"], job["time_limit_min"]),
         block_reason=(job["block_reason"] or "") if job["status"] == "blocked" else None,
     )
+
+
+def expected_s(estimate_min: int | None, limit_min: int | None) -> int | None:
+    """Seconds that a job is expected to run, as `snapshots.load` reads them; without an estimate, a day."""
+    if limit_min is not None and limit_min < (24 * 60 if estimate_min is None else estimate_min):
+        return 60 * limit_min
+    return None if estimate_min is None else 60 * estimate_min
 
 
 def _record(job: StoredJob, pending: str | None) -> JobRecord:

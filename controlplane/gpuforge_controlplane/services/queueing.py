@@ -13,7 +13,15 @@ from gpuforge_controlplane.domain.reasons import Code
 from gpuforge_controlplane.domain.scheduler import plan, waiting_reason
 from gpuforge_controlplane.domain.snapshot import QueuedJob, Snapshot, snapshot_of
 from gpuforge_controlplane.services.context import Context, Page, Upserted, decode_cursor, page_of
-from gpuforge_controlplane.services.jobs import admitted, create_job, job_records, queued_job, visible
+from gpuforge_controlplane.services.jobs import (
+    admitted,
+    create_job,
+    discreet,
+    expected_s,
+    job_records,
+    queued_job,
+    visible,
+)
 from gpuforge_controlplane.storage import cycles, fleet, jobs, snapshots
 from gpuforge_controlplane.storage.snapshots import Rows
 from gpuforge_shared.wire.base import MAX_ID
@@ -43,7 +51,7 @@ async def explain_job(ctx: Context, job_id: int) -> JobExplanation:
     stored = visible(ctx, await jobs.by_id(ctx.tx, job_id), job_id)
     if stored["status"] == "queued":
         rows = await snapshots.load(ctx.tx, ctx.now - OFFLINE_AFTER, cluster_id=stored["cluster_id"])
-        return _waiting(rows, queued_job(stored), ctx.now)
+        return _waiting(ctx, rows, queued_job(stored))
     reason = stored["block_reason"] if stored["status"] == "blocked" else stored["end_reason"]
     return JobExplanation(
         job_id=job_id,
@@ -80,7 +88,7 @@ async def preview_job(ctx: Context, body: JobCreate) -> DryRun:
         family=values["family"],
         gpu_count=body.gpu_count,
         tenant_id=values["tenant_id"],
-        estimate_s=_estimate(body),
+        estimate_s=expected_s(body.estimated_duration_min, body.time_limit_min),
     )
     rows = await snapshots.load(ctx.tx, ctx.now - OFFLINE_AFTER, cluster_id=body.cluster_id)
     decided = plan(
@@ -88,7 +96,7 @@ async def preview_job(ctx: Context, body: JobCreate) -> DryRun:
     )
     mine = next((start for start in decided.starts if start.job.id == MAX_ID), None)
     if mine is None:
-        waiting = _waiting(rows, job, ctx.now)
+        waiting = _waiting(ctx, rows, job)
         return DryRun(**{**waiting, "job_id": None}, dry_run=True, would_start_on=[])  # type: ignore[typeddict-item]
     hostnames = await fleet.hostnames(ctx.tx, [share.node_id for share in mine.shares])
     started = _explanation("running", "would start now", position=None, estimated_start=ctx.now)
@@ -139,18 +147,19 @@ async def scheduling_metrics(ctx: Context) -> SchedulingMetrics:
     )
 
 
-def _waiting(rows: Rows, job: QueuedJob, now: datetime) -> JobExplanation:
+def _waiting(ctx: Context, rows: Rows, job: QueuedJob) -> JobExplanation:
     """Why `job`, queued, does not run; the queue ahead of it is that of its cluster."""
+    now = ctx.now.timestamp()
     ahead = queue_ahead(rows.waiting, job)
     everyone = {waiting.id: waiting for waiting in rows.waiting} | {job.id: job}
     snapshot = snapshot_of(rows.nodes, rows.tenants, rows.running, everyone.values())
-    decided = plan(snapshot, now.timestamp())
-    begins = Forecast(rows.nodes, rows.tenants, rows.running, [*ahead, job]).start_of(job.id, now.timestamp())
+    decided = plan(snapshot, now)
+    begins = Forecast(rows.nodes, rows.tenants, rows.running, [*ahead, job]).start_of(job.id, now)
     starts_now = any(start.job.id == job.id for start in decided.starts)
     reason = "the next scheduling cycle starts it" if starts_now else _reason(snapshot, decided, job)
     explanation = _explanation(
         "queued",
-        reason,
+        discreet(ctx, reason),
         position=len(ahead) + 1,
         estimated_start=None if begins is None else datetime.fromtimestamp(begins, UTC),
     )
@@ -180,11 +189,6 @@ def _explanation(
 def _code(reason: str | None) -> str | None:
     head = (reason or "").partition(": ")[0]
     return head if head in _CODES else None  # a client's own words may look like one
-
-
-def _estimate(body: JobCreate) -> int | None:
-    lengths = [m for m in (body.estimated_duration_min, body.time_limit_min) if m is not None]
-    return 60 * min(lengths) if lengths else None
 
 
 def _waits(seconds: Sequence[float]) -> Waits:

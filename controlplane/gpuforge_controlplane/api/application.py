@@ -12,7 +12,7 @@ from aiohttp import http_exceptions, web
 from aiohttp.typedefs import Middleware
 
 from gpuforge_controlplane.api import problems
-from gpuforge_controlplane.api.endpoint import REQUEST_ID, Api, answer
+from gpuforge_controlplane.api.endpoint import DEMO, REQUEST_ID, Api, answer
 from gpuforge_controlplane.api.route import Route
 from gpuforge_shared import logs
 from gpuforge_shared.errors import GPUForgeError, InternalError
@@ -78,6 +78,8 @@ def _surround(api: Api) -> Middleware:
             response = await _answer(request, handler, request_id)
             if not response.prepared:
                 response.headers.update(_SECURITY_HEADERS | {"X-Request-Id": request_id})
+                if (demo := request.get(DEMO)) is not None:
+                    response.headers["X-GPUForge-Demo"] = demo  # of a refusal, too
             seconds = time.perf_counter() - began
             _note(api, request, response.status, seconds)
         finally:
@@ -91,6 +93,8 @@ async def _answer(request: web.Request, handler: Handler, request_id: str) -> we
     try:
         return await handler(request)
     except GPUForgeError as error:
+        if error.status >= 500:
+            _log.warning("can't serve", extra={"why": str(error.__cause__ or error)})
         return problems.response(error, request_id)
     except web.HTTPException as error:
         response = problems.response(problems.from_http(error, request.path), request_id)

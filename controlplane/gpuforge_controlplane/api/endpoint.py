@@ -36,8 +36,8 @@ from gpuforge_shared.wire.fleet import MetricsBatch
 
 Demo = Literal["sample", "off", "live"]
 
-DEMO_HEADER = "X-GPUForge-Demo"
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+DEMO: web.RequestKey[str | None] = web.RequestKey("demo")  # which demo answers, if one does
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -85,14 +85,15 @@ async def answer(api: Api, route: Route, request: web.Request) -> web.StreamResp
         response: web.StreamResponse = await route.service(api, request)
         return response
     caller = await authenticate(api, route, request)
+    request[DEMO] = caller.demo
     call = _parse(route, request, await _payload(request) if route.body else b"")
     if route.hot and "Idempotency-Key" not in request.headers:
-        return _render(route, request, caller, Reply(status=200, answer=await _accept(api, caller, call)))
+        return _render(route, request, Reply(status=200, answer=await _accept(api, caller, call)))
     if route.writes:
         return await _write(api, route, request, caller, call)
     async with caller.database.read() as tx:
         found = await route.service(_context(api, request, caller, tx), *call.ids.values(), **call.inputs)
-    return _render(route, request, caller, Reply(status=200, answer=found))
+    return _render(route, request, Reply(status=200, answer=found))
 
 
 async def _payload(request: web.Request) -> bytes:
@@ -160,7 +161,7 @@ async def _write(
 
         return await serve() if wanted is None else await once(ctx, wanted, serve)
 
-    return _render(route, request, caller, await caller.database.transact(work))
+    return _render(route, request, await caller.database.transact(work))
 
 
 def _once(route: Route, request: web.Request, caller: Caller, call: Call) -> Once | None:
@@ -237,8 +238,8 @@ def _reply(route: Route, outcome: object) -> Reply:
     return Reply(status=route.status[0], answer=outcome)
 
 
-def _render(route: Route, request: web.Request, caller: Caller, reply: Reply) -> web.Response:
-    headers: dict[str, str] = {} if caller.demo is None else {DEMO_HEADER: caller.demo}
+def _render(route: Route, request: web.Request, reply: Reply) -> web.Response:
+    headers: dict[str, str] = {}
     body = reply.answer
     if isinstance(body, Page):
         if body.last_id is not None:

@@ -36,8 +36,8 @@ READERS = 4
 WORKS_A_COMMIT = 64
 ATTEMPTS = 3
 WAIT_S = 10.0  # for a connection; longer means overload, and the client is told to come back
-# PostgreSQL: serialization failure, deadlock; foreign key, unique key: another transaction came first, between
-# our look and our write. Looking again tells what to answer.
+# PostgreSQL: serialization failure, deadlock; foreign key, unique key: another transaction came first,
+# between our look and our write. Looking again tells what to answer.
 _WORTH_A_SECOND_LOOK = frozenset({"40001", "40P01", "23503", "23505"})
 
 
@@ -193,7 +193,9 @@ async def _told_when_away() -> AsyncIterator[None]:
 
 
 def _sqlite_engine(url: URL, *, pool_size: int, begin: str, query_only: bool) -> AsyncEngine:
-    engine = create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_timeout=WAIT_S)
+    engine = create_async_engine(
+        url, pool_size=pool_size, max_overflow=0, pool_timeout=WAIT_S, hide_parameters=True
+    )  # an error's text goes to the log, what people wrote does not
 
     @event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
@@ -224,6 +226,7 @@ def _postgresql_engine(url: URL) -> AsyncEngine:
         max_overflow=0,
         pool_timeout=WAIT_S,
         pool_pre_ping=True,
+        hide_parameters=True,
         connect_args={
             "timeout": 5,
             "server_settings": {"application_name": "gpuforge", "timezone": "UTC", "jit": "off"},

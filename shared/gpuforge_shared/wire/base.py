@@ -47,6 +47,8 @@ Text = Annotated[str, StringConstraints(max_length=255), AfterValidator(_printab
 Name = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), AfterValidator(_printable)
 ]
+# Who wrote, as the audit log has it: a label of 255 characters, and what sort of key it is.
+PrincipalName = Annotated[str, StringConstraints(max_length=300), AfterValidator(_printable)]
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 Count = Annotated[int, Field(ge=0, le=MAX_INT)]
 Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]

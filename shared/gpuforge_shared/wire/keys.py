@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads typing\'s own from 3.12 on only
 
-from gpuforge_shared.wire.base import HumanBody, Id, Instant, Name, PageQuery, Text
+from gpuforge_shared.wire.base import HumanBody, Id, Instant, Name, PageQuery, PrincipalName, Text
 
 Scope = Literal["read", "write", "admin"]
 Permission = Literal["read", "write", "admin", "agent"]  # agent: a cluster key's, never asked for by name
@@ -66,6 +66,6 @@ class AuditQuery(PageQuery):
 
     object_type: Text | None = None
     object_id: Id | None = None
-    principal: Text | None = None
+    principal: PrincipalName | None = None
     since: Instant | None = Field(default=None, description="From this time on (inclusive).")
     until: Instant | None = Field(default=None, description="Before this time (exclusive).")

@@ -10,6 +10,7 @@ import signal
 import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from gpuforge_agent import host, notify
 from gpuforge_agent.collector import ChildCollector, Collector, Deadlines, InlineCollector, NvmlSettings
@@ -23,9 +24,14 @@ from gpuforge_client.rest import RestClient
 from gpuforge_client.retry import ONCE, REAL, World
 from gpuforge_shared.errors import GPUForgeError
 
+if TYPE_CHECKING:
+    from gpuforge_agent.allocation import Follower
+    from gpuforge_agent.sources.simulated import SimulatedSource
+
 logger = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_S = 15.0
+ALLOCATION_S = 3.0  # between two looks at who holds a simulated GPU
 LAST_DELIVERY_S = 3.0  # how long a stop may take for what is still in the queue
 
 
@@ -49,6 +55,7 @@ class Node:
     sampler: Sampler
     pusher: Pusher
     identity: Identity
+    follower: Follower | None = None  # of a simulated node that follows its allocation
 
     async def beat(self) -> None:
         """One heartbeat. A failed one is not repeated: the next is near, and delivery has the patience."""
@@ -67,6 +74,8 @@ class Node:
                 (settings.heartbeat_interval_s, self.beat),
             ):
                 loops.create_task(every(period_s, act, after_s=spread_s(self.hostname, period_s)))
+            if self.follower is not None:
+                loops.create_task(every(ALLOCATION_S, self.follower.look, after_s=ALLOCATION_S))
 
     async def stop(self) -> None:
         """Deliver what is left, if that goes quickly, and let go of the GPUs."""
@@ -161,23 +170,38 @@ def _hosts(this: Host, settings: AgentSettings) -> list[Host]:
 
 def _node(this: Host, settings: AgentSettings, client: RestClient, world: World) -> Node:
     spool = MemorySpool(settings.queue_samples)
+    source = _simulated(this.hostname, settings) if settings.source == "simulated" else None
     sampler = Sampler(
-        collector_of(this.hostname, settings),
+        _nvml(settings) if source is None else InlineCollector(source),
         spool,
         world.clock,
         list_every=max(1, round(settings.heartbeat_interval_s / settings.interval_s)),
     )
     identity = Identity(client, this)
     pusher = Pusher(client, identity, spool, lambda: sampler.inventory, world)
-    return Node(hostname=this.hostname, sampler=sampler, pusher=pusher, identity=identity)
+    follower = _follower(client, identity, source) if source and settings.simulated_follow else None
+    return Node(hostname=this.hostname, sampler=sampler, pusher=pusher, identity=identity, follower=follower)
 
 
 def collector_of(hostname: str, settings: AgentSettings) -> Collector:
     """What reads the GPUs of that node: NVML in a child process, or curves in this one."""
     if settings.source == "nvml":
-        deadlines = Deadlines(step_s=settings.nvml_deadline_s)
-        return ChildCollector(NvmlSettings(library=settings.nvml_library), deadlines=deadlines)
+        return _nvml(settings)
+    return InlineCollector(_simulated(hostname, settings))
+
+
+def _nvml(settings: AgentSettings) -> Collector:
+    deadlines = Deadlines(step_s=settings.nvml_deadline_s)
+    return ChildCollector(NvmlSettings(library=settings.nvml_library), deadlines=deadlines)
+
+
+def _simulated(hostname: str, settings: AgentSettings) -> SimulatedSource:
     from gpuforge_agent.sources.simulated import SimulatedSource
 
-    source = SimulatedSource(hostname, gpu_count=settings.simulated_gpus, model=settings.simulated_model)
-    return InlineCollector(source)
+    return SimulatedSource(hostname, gpu_count=settings.simulated_gpus, model=settings.simulated_model)
+
+
+def _follower(client: RestClient, identity: Identity, source: SimulatedSource) -> Follower:
+    from gpuforge_agent.allocation import Follower
+
+    return Follower(client, identity, source)

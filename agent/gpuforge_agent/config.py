@@ -57,6 +57,10 @@ class AgentSettings(loader.Settings):
     simulated_model: Literal["H100", "H200", "A100", "A6000"] = Field(
         default="H100", description="H100, H200, A100 or A6000: what the simulated GPUs are."
     )
+    simulated_follow: bool = Field(
+        default=False,
+        description="Simulated GPUs follow their allocation: those that no job holds idle (true or false).",
+    )
     log_level: LogLevel = Field(default="info", description="debug, info, warning or error.")
     log_format: LogFormat = Field(
         default="auto", description="human, json, or auto: human on a terminal, JSON elsewhere."

@@ -55,6 +55,7 @@ class Identity:
         self._node: Mapping[str, object] | None = None
         self._registered: frozenset[GpuIdentity] | None = None
         self._gpu_ids: Mapping[str, int] = {}
+        self.node_id: int | None = None  # None until registered
 
     @property
     def hostname(self) -> str:
@@ -84,7 +85,7 @@ class Identity:
             await self._client.post("/api/clusters/gpus", list[_Gpu], body=body, repeatable=True)
         # the answer above repeats only what was new: the ids of known GPUs are in the node's record
         detail = await self._client.get(f"/api/clusters/nodes/{record.id}", _Node)
-        self._gpu_ids = _ids(detail.gpus, inventory)
+        self.node_id, self._gpu_ids = record.id, _ids(detail.gpus, inventory)
         self._node, self._registered = node, frozenset(inventory.gpus)
         logger.info(
             "registered %s in cluster %s",

@@ -78,6 +78,7 @@ class _Demo:
         self._screen = screen
         self._since = utc_now()
         self._fleet = shares(options.nodes)
+        self._clusters: Mapping[str, int] = {}  # their ids, by name, once settled
         self._plane = self._control_plane()
         self._agents = {share.site.cluster: self._agent(share) for share in self._fleet}
 
@@ -97,16 +98,18 @@ class _Demo:
         _cancel_on(_SIGNALS)
         rise = asyncio.create_task(self._rise())
         watch = asyncio.create_task(self._watch())
+        tasks: list[asyncio.Task[str] | asyncio.Task[None]] = [rise, watch]
         try:
             await asyncio.wait((rise, watch), return_when=asyncio.FIRST_COMPLETED)
             if rise.done():
                 self._screen.say(rise.result())
                 self._screen.end_step()
+                tasks.append(asyncio.create_task(self._work()))
             await watch
         finally:
-            rise.cancel()
-            watch.cancel()
-            await asyncio.gather(rise, watch, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def stop(self) -> None:
         """Agents first: what they still hold is delivered."""
@@ -134,6 +137,7 @@ class _Demo:
         soon = RetryPolicy(attempts=None, base_s=0.1, cap_s=0.5)
         async with RestClient(self._options.url, key, user_agent="gpuforge-demo", retry=soon) as client:
             settled = await settle(client, self._folder, self._fleet)
+            self._clusters = settled.ids
             for cluster in settled.renewed:
                 self._agents[cluster].restart()
             await self._wait_for_gpus(client, settled.ids)
@@ -145,6 +149,15 @@ class _Demo:
             cluster_id=settled.ids[self._fleet[0].site.cluster],
             folder=str(self._folder.path),
         )
+
+    async def _work(self) -> None:
+        """Jobs come and go for as long as the demo lasts."""
+        from gpuforge_client.demo_work import work
+        from gpuforge_client.rest import RestClient
+
+        key = read_key(self._folder.admin_key) or ""
+        async with RestClient(self._options.url, key, user_agent="gpuforge-demo") as client:
+            await work(client, list(self._clusters.values()))
 
     async def _wait_for_gpus(self, client: RestClient, ids: Mapping[str, int]) -> None:
         """Until every GPU has reported. A cluster that is complete is not asked again."""
@@ -217,6 +230,7 @@ class _Demo:
             "simulated-nodes": str(share.nodes),
             "simulated-gpus": str(GPUS_PER_NODE),
             "simulated-model": share.site.model,
+            "simulated-follow": "true",
             "interval-s": f"{sampling_s(self._options.nodes):g}",
             "push-interval-s": f"{delivery_s(self._options.nodes):g}",
             "log-format": "human",

@@ -106,7 +106,8 @@ class Work:
     async def cycle(self) -> Plan:
         """One cycle of the scheduler, after which all that must hold does."""
         decided = await self.plane.cycle()
-        assert await broken(self.plane.database) == []
+        found = await broken(self.plane.database)
+        assert not found, found
         return decided
 
     async def history(self, job_id: int) -> list[tuple[str | None, str, str | None]]:

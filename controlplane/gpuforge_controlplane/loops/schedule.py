@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime, timedelta
 
 from gpuforge_controlplane.loops.leader import Leadership
 from gpuforge_controlplane.services import scheduling
@@ -12,6 +13,7 @@ from gpuforge_controlplane.storage.leases import LeaseLostError
 from gpuforge_shared.clock import Clock
 
 LOOK_S = 0.25  # how often the leader looks whether something was written, on whichever replica
+DEAF_AFTER = timedelta(seconds=30)  # a longer time without a look, and heartbeats may have been missed
 
 
 class Schedule:
@@ -28,6 +30,8 @@ class Schedule:
         self._clock = clock
         self._every_s = every_s
         self._seen = -1
+        self._looked: datetime | None = None
+        self._hearing_since: datetime | None = None
         self._due = 0.0
         self._rest_until = 0.0
 
@@ -35,14 +39,16 @@ class Schedule:
         """Look once; run a cycle if this replica leads and one is due."""
         token = self._leadership.token
         if token is None:
+            self._hearing_since = None
             return
         async with self._database.read() as tx:
             latest = await jobs.latest_write(tx)
+        hearing_since = self._listen()
         began = time.monotonic()
         if began < self._rest_until or (latest == self._seen and began < self._due):
             return
         try:
-            await scheduling.run_cycle(self._database, self._clock, token)
+            await scheduling.run_cycle(self._database, self._clock, token, hearing_since=hearing_since)
         except LeaseLostError:
             self._leadership.lost()
             return
@@ -50,3 +56,15 @@ class Schedule:
         ended = time.monotonic()
         self._due = ended + self._every_s
         self._rest_until = ended + (ended - began)  # in a burst, leave half of the time to the requests
+
+    def _listen(self) -> datetime:
+        """Since when this replica has led without a break, so that no heartbeat can have been missed.
+
+        After an outage of the control plane, of the database or of the leader all nodes look silent: their
+        jobs are theirs until they had the time to be heard again.
+        """
+        now, before = self._clock(), self._looked
+        if self._hearing_since is None or before is None or now - before > DEAF_AFTER:
+            self._hearing_since = now
+        self._looked = now
+        return self._hearing_since

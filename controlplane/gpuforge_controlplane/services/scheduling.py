@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from gpuforge_controlplane.domain.decisions import Block, Plan, Start, Unblock
 from gpuforge_controlplane.domain.durations import is_overdue
@@ -23,11 +23,17 @@ from gpuforge_controlplane.storage.snapshots import Rows
 from gpuforge_shared.clock import Clock
 
 ACTOR = "scheduler"
+_ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
 CHUNK = 1_000  # starts a transaction: other writers wait some 100 ms at most
 
 
-async def run_cycle(database: Database, clock: Clock, token: int) -> Plan:
+async def run_cycle(
+    database: Database, clock: Clock, token: int, *, hearing_since: datetime = _ALWAYS
+) -> Plan:
     """Run one cycle under the lease's fencing token; the plan. Raises LeaseLostError if leadership has moved.
+
+    `hearing_since`: from when on a heartbeat would have been heard. Who was away must not call a node lost
+    for a silence of his own.
 
     Each transaction stands alone and names the state it expects: a cycle that dies half-way has started
     some jobs wholly and the others not at all.
@@ -35,8 +41,8 @@ async def run_cycle(database: Database, clock: Clock, token: int) -> Plan:
     began, started_at = time.perf_counter(), clock()
     async with database.write() as tx:
         await leases.guard(tx, token)
+        await end_lost(tx, clock(), hearing_since)
         await end_overdue(tx, clock())
-        await end_lost(tx, clock())
     now = clock()
     async with database.read() as tx:
         rows = await snapshots.load(tx, now - OFFLINE_AFTER)
@@ -112,13 +118,21 @@ async def end_overdue(tx: Connection, now: datetime) -> list[int]:
     return ended
 
 
-async def end_lost(tx: Connection, now: datetime) -> None:
-    """End the runs of jobs whose nodes are gone, at the last heartbeat; queue again those that may be."""
-    for job in _first_loss(await jobs.on_lost_nodes(tx, now - OFFLINE_AFTER)):
+async def end_lost(tx: Connection, now: datetime, hearing_since: datetime) -> None:
+    """End the runs of jobs whose nodes are gone, at the last heartbeat; queue again those that may be.
+
+    A job that had reached its time limit by then is left to `end_overdue`.
+    """
+    silent_since = now - OFFLINE_AFTER
+    heard_before = silent_since if hearing_since <= silent_since else _ALWAYS
+    for job in _first_loss(await jobs.on_lost_nodes(tx, heard_before)):
+        heard, began, limit_min = job["last_heartbeat_at"], job["started_at"], job["time_limit_min"]
+        limit_s = None if limit_min is None else 60 * limit_min
+        if is_overdue(began.timestamp(), limit_s, heard.timestamp()):
+            continue
         after = after_node_loss(OnNodeLoss(job["on_node_loss"]), job["requeues"])
-        heard = job["last_heartbeat_at"]
         reason = f"NODE_LOST: node {job['hostname']} was last heard at {heard:%Y-%m-%dT%H:%M:%SZ}"
-        await end_job(tx, [job["job_id"]], after, heard, reason, ACTOR, now)
+        await end_job(tx, [job["job_id"]], after, max(heard, began), reason, ACTOR, now)
 
 
 async def end_job(

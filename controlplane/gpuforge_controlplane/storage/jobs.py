@@ -194,6 +194,8 @@ class LostJob(TypedDict):
     job_id: int
     on_node_loss: OnNodeLoss
     requeues: int
+    started_at: datetime
+    time_limit_min: int | None
     hostname: str
     last_heartbeat_at: datetime
 
@@ -206,6 +208,8 @@ async def on_lost_nodes(tx: Connection, heard_before: datetime) -> list[LostJob]
             jobs.c.id.label("job_id"),
             jobs.c.on_node_loss,
             jobs.c.requeues,
+            jobs.c.started_at,
+            jobs.c.time_limit_min,
             nodes.c.hostname,
             nodes.c.last_heartbeat_at,
         )

@@ -29,7 +29,7 @@ class Schedule:
         self._leadership = leadership
         self._clock = clock
         self._every_s = every_s
-        self._seen = -1
+        self._seen = (-1, 0)
         self._looked: datetime | None = None
         self._hearing_since: datetime | None = None
         self._due = 0.0

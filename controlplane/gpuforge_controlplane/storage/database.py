@@ -35,6 +35,7 @@ Dialect = Literal["sqlite", "postgresql"]
 READERS = 4
 WORKS_A_COMMIT = 64
 ATTEMPTS = 3
+HANG_S = 4.0  # who is stopped in mid-transaction must not keep its locks, the leader least of all
 WAIT_S = 10.0  # for a connection; longer means overload, and the client is told to come back
 # PostgreSQL: serialization failure, deadlock; foreign key, unique key: another transaction came first,
 # between our look and our write. Looking again tells what to answer.
@@ -229,6 +230,11 @@ def _postgresql_engine(url: URL) -> AsyncEngine:
         hide_parameters=True,
         connect_args={
             "timeout": 5,
-            "server_settings": {"application_name": "gpuforge", "timezone": "UTC", "jit": "off"},
+            "server_settings": {
+                "application_name": "gpuforge",
+                "timezone": "UTC",
+                "jit": "off",
+                "idle_in_transaction_session_timeout": str(round(1000 * HANG_S)),
+            },
         },
     )

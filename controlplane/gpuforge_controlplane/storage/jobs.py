@@ -228,10 +228,18 @@ async def limited(tx: Connection) -> list[StoredJob]:
     return records(await tx.execute(query), StoredJob)
 
 
-async def latest_write(tx: Connection) -> int:
-    """A number that grows with every write that a person or an agent caused; telemetry apart."""
-    found: int | None = await tx.scalar(select(func.max(audit_log.c.id)))
-    return found or 0
+async def latest_write(tx: Connection) -> tuple[int, int]:
+    """A mark that changes with every write that a person or an agent caused; telemetry apart.
+
+    The newest number alone would not do: a write is numbered when it is made and seen when it is committed,
+    which another with a higher number may be before it. So the last thousand are counted as well.
+    """
+    newest = select(func.max(audit_log.c.id)).scalar_subquery()
+    query = select(func.coalesce(func.max(audit_log.c.id), 0), func.count()).where(
+        audit_log.c.id > newest - 1_000
+    )
+    latest, count = (await tx.execute(query)).one()
+    return latest, count
 
 
 async def waits_since(tx: Connection, since: datetime, *, tenant_id: int | None) -> Sequence[float]:

@@ -119,8 +119,8 @@ class Ingest:
         together = [sample for samples in group for sample in samples]
         # Every replica locks GPUs in the same order, so none waits for another in a circle.
         order = sorted(range(len(together)), key=lambda index: together[index].gpu_id)
-        async with self._database.write() as tx:
-            stored = await metrics.store(tx, [together[index] for index in order])
+        ordered = [together[index] for index in order]
+        stored = await self._database.transact(lambda tx: metrics.store(tx, ordered))
         fates: list[Fate] = ["accepted"] * len(together)
         for index, fate in zip(order, stored, strict=True):
             fates[index] = fate

@@ -34,7 +34,8 @@ class Sample(NamedTuple):
     within_cluster: int | None  # a cluster key's samples count only for GPUs of that cluster
 
 
-# Both databases run the same two statements over `staged`; they differ in how rows get there.
+# Both databases run the same two statements over `staged`; they differ in how rows get there. In order: of
+# two samples of one instant the first counts, for the raw row as for the latest.
 _COLUMNS = "utilization_pct, memory_used_mb, memory_total_mb, temperature_c, power_draw_w"
 _ANYWHERE = "s.within_cluster IS NULL"
 _OWN_CLUSTER = "s.within_cluster = nodes.cluster_id"
@@ -43,6 +44,7 @@ INSERT INTO gpu_metrics (recorded_at, gpu_id, {_COLUMNS})
 SELECT s.recorded_at, s.gpu_id, {_COLUMNS.replace("u", "s.u", 1).replace(", ", ", s.")}
 FROM {{staged}} AS s JOIN gpus ON gpus.id = s.gpu_id JOIN nodes ON nodes.id = gpus.node_id
 WHERE {_ANYWHERE} OR {_OWN_CLUSTER}
+ORDER BY s.{{place}}
 ON CONFLICT (recorded_at, gpu_id) DO NOTHING
 RETURNING gpu_id, recorded_at
 """  # noqa: S608  # constants of this module, no input
@@ -69,7 +71,8 @@ _STAGE_ARRAYS = (
     " $7::float8[], $8::jsonb[], $9::bigint[], $10::bool[])"
 )
 _STAGE_ROWS = (
-    f"(SELECT * FROM {_STAGE_ARRAYS} AS t(gpu_id, recorded_at, {_COLUMNS}, missing, within_cluster, newest))"  # noqa: S608
+    f"(SELECT * FROM {_STAGE_ARRAYS} WITH ORDINALITY"  # noqa: S608
+    f" AS t(gpu_id, recorded_at, {_COLUMNS}, missing, within_cluster, newest, place))"
 )
 
 
@@ -89,7 +92,7 @@ async def _store_sqlite(tx: Connection, samples: Sequence[Sample]) -> Stored:
     driver = await sqlite_driver(tx)
     await driver.execute(_STAGE_TABLE)
     await driver.executemany(_STAGE, _rows(samples))
-    found = await driver.execute_fetchall(_INSERT.format(staged="staged"))
+    found = await driver.execute_fetchall(_INSERT.format(staged="staged", place="rowid"))
     for scope in _scopes(samples):
         await driver.execute(_UPDATE.format(staged="staged", scope=scope))
     await driver.execute("DELETE FROM staged")
@@ -101,7 +104,7 @@ async def _store_postgresql(tx: Connection, samples: Sequence[Sample]) -> Stored
     columns: list[list[object]] = [list(column) for column in zip(*samples, strict=True)]
     columns[7] = [_json(missing) for missing in columns[7]]
     arrays = (*columns, [index in newest for index in range(len(samples))])
-    found = await tx.exec_driver_sql(_INSERT.format(staged=_STAGE_ROWS), arrays)
+    found = await tx.exec_driver_sql(_INSERT.format(staged=_STAGE_ROWS, place="place"), arrays)
     stored = cast(Stored, found.all())
     for scope in _scopes(samples):
         await tx.exec_driver_sql(_UPDATE.format(staged=_STAGE_ROWS, scope=scope), arrays)

@@ -287,7 +287,7 @@ async def test_the_history_tells_the_story_of_a_job(work: Work) -> None:
         for at, before, after, reason, actor in (
             ("2026-05-09T12:00:00Z", None, "blocked", too_big, admin),
             ("2026-05-09T12:00:10Z", "blocked", "queued", None, scheduler),
-            ("2026-05-09T12:00:10Z", "queued", "running", None, scheduler),
+            ("2026-05-09T12:00:10Z", "queued", "running", "2 H100 on east-01", scheduler),
             ("2026-05-09T12:00:30Z", "running", "failed", None, admin),
         )
     ]

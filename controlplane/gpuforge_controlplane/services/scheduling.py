@@ -74,6 +74,7 @@ async def start(tx: Connection, starts: Sequence[Start], now: datetime, actor: s
     tenant_ids = sorted({one.job.tenant_id for one in starts if one.job.tenant_id is not None})
     held = await tenants.lock(tx, tenant_ids)  # two starts of one tenant can't both see the last free quota
     gpu_ids = [gpu_id for one in starts for share in one.shares for gpu_id in share.gpu_ids]
+    usable = await fleet.usable_nodes(tx, sorted({share.node_id for one in starts for share in one.shares}))
     valid = still_valid(
         starts,
         tenants={
@@ -82,9 +83,7 @@ async def start(tx: Connection, starts: Sequence[Start], now: datetime, actor: s
         },
         used=dict(await tenants.gpus_in_use(tx, tenant_ids)),
         busy=await jobs.busy_gpus(tx, gpu_ids),
-        usable=await fleet.usable_nodes(
-            tx, sorted({share.node_id for one in starts for share in one.shares})
-        ),
+        usable=usable.keys(),
     )
     by_job = {one.job.id: one for one in valid}
     values = {
@@ -99,8 +98,11 @@ async def start(tx: Connection, starts: Sequence[Start], now: datetime, actor: s
         await jobs.allocate(
             tx, [gpu for job in moved for gpu in _taken(by_job[job["id"]], job["tenant_id"], now)]
         )
-    await jobs.note(tx, [_event(job["id"], now, "queued", "running", None, actor) for job in moved])
-    return [job["id"] for job in moved]
+    places = {job["id"]: _place(by_job[job["id"]], usable) for job in moved}
+    await jobs.note(
+        tx, [_event(job, now, "queued", "running", place, actor) for job, place in places.items()]
+    )
+    return list(places)
 
 
 async def end_overdue(tx: Connection, now: datetime) -> list[int]:
@@ -197,6 +199,13 @@ def _shortages(decided: Plan) -> Mapping[str, str]:
 def _chunks(starts: Sequence[Start]) -> Iterator[Sequence[Start]]:
     for first in range(0, len(starts), CHUNK):
         yield starts[first : first + CHUNK]
+
+
+def _place(start: Start, hostnames: Mapping[int, str]) -> str:
+    """`8 H100 on gpu-07`, for a history that tells its story by itself; of many nodes the first four."""
+    names = [hostnames[share.node_id] for share in start.shares]
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return f"{start.job.gpu_count} {start.family} on {', '.join(names[:4])}{more}"[:1024]
 
 
 def _taken(start: Start, tenant_id: int | None, now: datetime) -> Iterator[Taken]:

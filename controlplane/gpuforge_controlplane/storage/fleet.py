@@ -219,15 +219,16 @@ async def gpus_by_model(tx: Connection, cluster_id: int) -> dict[str | None, int
     return {row[0]: row[1] for row in (await tx.execute(query)).all()}
 
 
-async def usable_nodes(tx: Connection, node_ids: Sequence[int]) -> set[int]:
-    """Those of `node_ids` that may take jobs: active, not retired; held so until the transaction ends."""
+async def usable_nodes(tx: Connection, node_ids: Sequence[int]) -> dict[int, str]:
+    """Those of `node_ids` that may take jobs (active, not retired) and their hostnames; held so until the
+    transaction ends."""
     query = (
-        select(nodes.c.id)
+        select(nodes.c.id, nodes.c.hostname)
         .where(is_among(tx, nodes.c.id, node_ids), nodes.c.state == "active", nodes.c.retired_at.is_(None))
         .order_by(nodes.c.id)
         .with_for_update(read=True)
     )
-    return set((await tx.execute(query)).scalars())
+    return {row[0]: row[1] for row in (await tx.execute(query)).all()}
 
 
 async def hostnames(tx: Connection, node_ids: Sequence[int]) -> list[str]:

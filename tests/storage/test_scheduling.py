@@ -173,3 +173,16 @@ async def test_a_connection_that_is_cut_leaves_nothing_half_done(
     await run_cycle(shelf.database, shelf.clock, token)
     assert set((await shelf.statuses()).values()) == {"running"}
     assert await broken(shelf.database) == []
+
+
+async def test_submissions_do_not_wait_for_a_cycle(shelf: Shelf) -> None:
+    """While starts are applied and not yet committed, the same tenant submits to the same cluster."""
+    await shelf.node(8)
+    tenant = await shelf.tenant(8)
+    await shelf.queue(1, 1, tenant_id=tenant)
+    starts = (await shelf.plan()).starts
+    async with shelf.database.write() as tx:
+        assert len(await start(tx, starts, shelf.now, "scheduler")) == 1
+        if shelf.database.dialect == "postgresql":  # SQLite has one writer
+            async with asyncio.timeout(5):
+                await shelf.queue(1, 1, tenant_id=tenant)

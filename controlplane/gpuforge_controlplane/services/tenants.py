@@ -57,7 +57,7 @@ async def update_tenant(ctx: Context, tenant_id: int, body: TenantUpdate) -> Ten
 
 async def delete_tenant(ctx: Context, tenant_id: int, query: TenantDelete) -> TenantRecord:
     """Delete a tenant: its jobs are unlinked and go on, its keys are revoked. Answers the final record."""
-    before = await _held(ctx, tenant_id)
+    before = await _held(ctx, tenant_id, to_delete=True)
     (record,) = await _records(ctx, [before])
     if record["running_jobs"] and not query.force:
         raise Conflict(
@@ -70,8 +70,8 @@ async def delete_tenant(ctx: Context, tenant_id: int, query: TenantDelete) -> Te
     return record
 
 
-async def _held(ctx: Context, tenant_id: int) -> StoredTenant:
-    found = (await tenants.lock(ctx.tx, [tenant_id])).get(tenant_id)
+async def _held(ctx: Context, tenant_id: int, *, to_delete: bool = False) -> StoredTenant:
+    found = (await tenants.lock(ctx.tx, [tenant_id], to_delete=to_delete)).get(tenant_id)
     if found is None:
         raise not_found("tenant", tenant_id)
     return found

@@ -45,11 +45,16 @@ async def among(tx: Connection, tenant_ids: Sequence[int]) -> list[StoredTenant]
     )
 
 
-async def lock(tx: Connection, tenant_ids: Sequence[int]) -> dict[int, StoredTenant]:
+async def lock(
+    tx: Connection, tenant_ids: Sequence[int], *, to_delete: bool = False
+) -> dict[int, StoredTenant]:
     """The tenants, by id, held against others until the transaction ends; in one order, so nobody waits
-    in a circle."""
+    in a circle.
+
+    Jobs and keys that refer to them can be inserted all the same, unless it is to delete them.
+    """
     query = select(tenants).where(is_among(tx, tenants.c.id, tenant_ids)).order_by(tenants.c.id)
-    found = records(await tx.execute(query.with_for_update()), StoredTenant)
+    found = records(await tx.execute(query.with_for_update(key_share=not to_delete)), StoredTenant)
     return {tenant["id"]: tenant for tenant in found}
 
 

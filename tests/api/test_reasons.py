@@ -46,7 +46,7 @@ async def test_exceeds_tenant_quota_until_it_is_raised(work: Work) -> None:
         (None, "blocked", reason),
         ("blocked", "blocked", nearer),
         ("blocked", "queued", None),
-        ("queued", "running", None),
+        ("queued", "running", "8 H100 on east-01"),
     ]
 
 

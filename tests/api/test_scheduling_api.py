@@ -71,7 +71,7 @@ async def test_a_lost_nodes_job_runs_again_elsewhere_once(work: Work) -> None:
     assert len(rows) == 24
     first_run, second_run = told["history"][1:3], told["history"][3:]
     assert [(row["to_status"], row["reason"]) for row in first_run] == [
-        ("running", None),
+        ("running", f"12 H100 on {first.hostname}, {second.hostname}"),
         ("queued", f"NODE_LOST: node {first.hostname} was last heard at {wire(heard[0])}"),
     ]
     assert [row["to_status"] for row in second_run] == ["running", "failed"]

@@ -178,16 +178,21 @@ async def test_a_tenant_with_running_jobs_goes_by_force_alone(work: Work) -> Non
     assert await work.tenant(1) == tenant + 1  # an id once given is never given again
 
 
-async def test_submitting_to_a_tenant_that_is_deleted_at_the_same_moment(work: Work) -> None:
+async def test_a_tenant_is_deleted_while_others_give_it_jobs_and_keys(work: Work) -> None:
+    """A key that outlived its tenant would be bound to nobody: an operator's."""
     cluster = await work.cluster(8)
     for number in range(4):
         tenant = await work.tenant(8, f"tenant {number}")
-        body = {"cluster_id": cluster, "name": "train", "tenant_id": tenant}
+        job = {"cluster_id": cluster, "name": "train", "tenant_id": tenant}
+        key = {"label": "late", "tenant_id": tenant}
         *answers, deleted = await asyncio.gather(
-            *(work.admin.post("/api/jobs", body) for _ in range(4)),
+            *(work.admin.post("/api/jobs", job) for _ in range(3)),
+            *(work.admin.post("/api/api-keys", key) for _ in range(3)),
             work.admin.delete(f"{TENANTS}/{tenant}"),
         )
         assert deleted.status == 200
         assert {answer.status for answer in answers} <= {201, 404}
     assert await work.plane.rows("SELECT id FROM jobs WHERE tenant_id IS NOT NULL") == []
+    alive = await work.plane.rows("SELECT label FROM api_keys WHERE revoked_at IS NULL AND label = 'late'")
+    assert list(alive) == []
     assert await broken(work.plane.database) == []

@@ -1,14 +1,15 @@
-"""Keeping raw samples and repeatable answers for their time, and no longer."""
+"""Keeping raw samples, repeatable answers and the scheduler's log for their time, and no longer."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
 from gpuforge_controlplane.domain.fleet import MAX_AHEAD
-from gpuforge_controlplane.storage import idempotency, metrics
+from gpuforge_controlplane.storage import cycles, idempotency, metrics
 from gpuforge_controlplane.storage.database import Database
 
 EVERY_S = 60.0
+CYCLES_KEPT_FOR = timedelta(days=7)  # the scheduler's log; what became of jobs is in their histories for good
 _DAYS_AHEAD = timedelta(days=2)  # of partitions, in case nobody is there to make the next one
 
 
@@ -19,10 +20,14 @@ async def prepare(database: Database, now: datetime, keep: timedelta) -> None:
 
 
 async def enforce(database: Database, now: datetime, keep: timedelta) -> None:
-    """Drop samples older than `keep` and idempotency keys older than 24 h. Safe on all replicas at once."""
+    """Drop samples older than `keep`, repeatable answers and the scheduler's log past their time.
+
+    Safe on all replicas at once.
+    """
     await prepare(database, now, keep)
     async with database.write() as tx:
         await idempotency.prune(tx, now)
+        await cycles.prune(tx, now - CYCLES_KEPT_FOR)
     more = True
     while more:  # a slice a transaction, so that no other write waits long
         async with database.write() as tx:

@@ -8,6 +8,7 @@ it would begin late, and a snapshot would not be one.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
@@ -15,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar, cast
 
+import asyncpg
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -36,9 +38,13 @@ READERS = 4
 WORKS_A_COMMIT = 64
 ATTEMPTS = 3
 HANG_S = 4.0  # who is stopped in mid-transaction must not keep its locks, the leader least of all
+CONNECT_S = 5.0
 WAIT_S = 10.0  # for a connection; longer means overload, and the client is told to come back
 # PostgreSQL: serialization failure, deadlock; foreign key, unique key: another transaction came first,
 # between our look and our write. Looking again tells what to answer.
+_AWAY = frozenset(
+    {"08", "53", "57"}
+)  # PostgreSQL: connection lost; no room or connection left; shutting down
 _WORTH_A_SECOND_LOOK = frozenset({"40001", "40P01", "23503", "23505"})
 
 
@@ -138,6 +144,9 @@ class Database:
             await self._reader.dispose()
 
 
+_FORMS = "GPUForge runs on sqlite+aiosqlite:///PATH or postgresql+asyncpg://USER@HOST/NAME"
+
+
 @asynccontextmanager
 async def throwaway(prefix: str) -> AsyncIterator[Database]:
     """An empty SQLite database of today's schema in a folder of its own, removed at the end."""
@@ -153,16 +162,16 @@ async def throwaway(prefix: str) -> AsyncIterator[Database]:
 
 def parse_url(url: str) -> URL:
     """`sqlite+aiosqlite:///…` or `postgresql+asyncpg://…`, else DatabaseUrlError."""
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):  # whose words would repeat the URL, and its password
+        raise DatabaseUrlError(f"{_FORMS}; this is no URL") from None
     if parsed.drivername not in ("sqlite+aiosqlite", "postgresql+asyncpg"):
-        raise DatabaseUrlError(
-            "GPUForge runs on sqlite+aiosqlite:///PATH or postgresql+asyncpg://USER@HOST/NAME, "
-            f"not {parsed.drivername}"
-        )
-    if parsed.drivername == "sqlite+aiosqlite" and not parsed.database:
-        raise DatabaseUrlError(
-            "the SQLite URL needs a path: sqlite+aiosqlite:////var/lib/gpuforge/gpuforge.db"
-        )
+        raise DatabaseUrlError(f"{_FORMS}, not {parsed.drivername}")
+    if not parsed.database:
+        raise DatabaseUrlError(f"{_FORMS}; the path or name is missing")
+    if parsed.database.startswith((":memory:", "file:")):
+        raise DatabaseUrlError(f"{_FORMS}; PATH must be a plain path: reader and writer each open the file")
     return parsed
 
 
@@ -189,8 +198,16 @@ async def _told_when_away() -> AsyncIterator[None]:
     """Turn a database that is gone, full or overloaded into a 503 that says to come back."""
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeout, ConnectionError) as error:
+    except (DBAPIError, PoolTimeout, OSError, sqlite3.OperationalError, asyncpg.PostgresError) as error:
+        if isinstance(error, DBAPIError) and not _is_away(error):
+            raise
         raise Unavailable("the database does not answer; try again", retry_after=2.0) from error
+
+
+def _is_away(error: DBAPIError) -> bool:
+    if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
+        return True
+    return str(getattr(error.orig, "sqlstate", None) or "")[:2] in _AWAY
 
 
 def _sqlite_engine(url: URL, *, pool_size: int, begin: str, query_only: bool) -> AsyncEngine:
@@ -229,7 +246,7 @@ def _postgresql_engine(url: URL) -> AsyncEngine:
         pool_pre_ping=True,
         hide_parameters=True,
         connect_args={
-            "timeout": 5,
+            "timeout": CONNECT_S,
             "server_settings": {
                 "application_name": "gpuforge",
                 "timezone": "UTC",

@@ -17,6 +17,7 @@ from gpuforge_controlplane.storage.statements import is_among, sqlite_driver
 Fate = Literal["accepted", "duplicate", "unknown_gpu"]
 Stored = Sequence[tuple[int, int | datetime]]  # (GPU, time) of new rows, the time as the driver gives it
 
+_PARTITIONS_LOCK = 0x67706D70  # "gpmp"
 PRUNE_SLICE = timedelta(minutes=5)  # what one transaction deletes on SQLite, so that writers wait little
 
 
@@ -168,15 +169,17 @@ async def ensure_partitions(tx: Connection, first: datetime, last: datetime) -> 
     """PostgreSQL: make the daily partitions from `first`'s day to `last`'s. SQLite has none."""
     if tx.dialect.name != "postgresql":
         return
+    there = await _partitions(tx)
     day = datetime.combine(first.astimezone(UTC).date(), time(), UTC)
     while day <= last:
         following = day + timedelta(days=1)
-        await tx.execute(
-            text(
-                f"CREATE TABLE IF NOT EXISTS gpu_metrics_{day:%Y%m%d} PARTITION OF gpu_metrics"
-                f" FOR VALUES FROM ('{day:%Y-%m-%d}T00:00:00Z') TO ('{following:%Y-%m-%d}T00:00:00Z')"
+        if f"gpu_metrics_{day:%Y%m%d}" not in there:  # making one holds up ingest, for a moment
+            await tx.execute(
+                text(
+                    f"CREATE TABLE gpu_metrics_{day:%Y%m%d} PARTITION OF gpu_metrics"
+                    f" FOR VALUES FROM ('{day:%Y-%m-%d}T00:00:00Z') TO ('{following:%Y-%m-%d}T00:00:00Z')"
+                )
             )
-        )
         day = following
 
 
@@ -197,10 +200,17 @@ async def prune(tx: Connection, before: datetime) -> bool:
 
 
 async def _drop_partitions(tx: Connection, before: datetime) -> None:
-    names = await tx.scalars(
-        text("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'gpu_metrics'::regclass")
-    )
+    names = await _partitions(tx)
     keep_from = f"gpu_metrics_{before.astimezone(UTC):%Y%m%d}"
     for name in sorted(names):
         if name < keep_from:
             await tx.execute(text(f'DROP TABLE "{name}"'))
+
+
+async def _partitions(tx: Connection) -> set[str]:
+    """The partitions there are; no other replica makes or drops one until this transaction ends."""
+    await tx.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _PARTITIONS_LOCK})
+    names = await tx.scalars(
+        text("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'gpu_metrics'::regclass")
+    )
+    return set(names)

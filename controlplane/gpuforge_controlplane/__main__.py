@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gpuforge_controlplane.config import ControlPlaneSettings, read_settings
 from gpuforge_shared import logs
-from gpuforge_shared.errors import GPUForgeError
+from gpuforge_shared.errors import GPUForgeError, root_of
 from gpuforge_shared.settings import SettingsError, add_flags, flags_of
 
 OK, FAILED, USAGE = 0, 1, 2
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_awaited(command(settings, asked)))
     except GPUForgeError as error:
-        return _say(error.detail, FAILED)
+        return _say(error.detail if error.__cause__ is None else f"{error.detail}: {root_of(error)}", FAILED)
     except KeyboardInterrupt:
         return FAILED
 

@@ -18,6 +18,7 @@ from gpuforge_controlplane.api.application import application, runner
 from gpuforge_controlplane.api.endpoint import Api
 from gpuforge_controlplane.api.observations import Observations
 from gpuforge_controlplane.api.routes import ROUTES
+from gpuforge_controlplane.api.traffic import Traffic
 from gpuforge_controlplane.config import ControlPlaneSettings
 from gpuforge_controlplane.loops.leader import Leadership
 from gpuforge_controlplane.loops.runner import running
@@ -32,7 +33,8 @@ from gpuforge_shared.clock import Clock, utc_now
 
 _log = logging.getLogger(__name__)
 
-STOP_S = 5.0  # how long requests in flight may take once the server was told to stop
+STOP_S = 4.0  # how long requests in flight may take once the server was told to stop
+WRITE_S = 1.0  # and the writing of their answers
 
 
 class SchemaError(Exception):
@@ -67,6 +69,7 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock = utc_now) 
             keyring=KeyRing(database, clock),
             ingest=Ingest(database, keep),
             observations=Observations(),
+            traffic=Traffic(),
             owned=OwnedGpus(),
             clock=clock,
             demo=settings.demo,
@@ -82,14 +85,17 @@ async def serve(settings: ControlPlaneSettings, listening: socket.socket) -> Non
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with control_plane(settings) as api:
-        http = runner(application(api, max_body_mib=settings.max_body_mib), stop_s=STOP_S)
+        http = runner(application(api, max_body_mib=settings.max_body_mib), stop_s=WRITE_S)
         await http.setup()
         try:
-            await web.SockSite(http, listening, backlog=socket.SOMAXCONN).start()
+            site = web.SockSite(http, listening, backlog=socket.SOMAXCONN)
+            await site.start()
             host, port = listening.getsockname()[:2]
             _log.info("serving", extra={"url": f"http://{host}:{port}", "demo": settings.demo})
             await stop.wait()
             _log.info("stopping")
+            await site.stop()
+            await api.traffic.ends(STOP_S)
         finally:
             await http.cleanup()
     _log.info("stopped")

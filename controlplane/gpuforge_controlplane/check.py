@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from gpuforge_controlplane import migrations
 from gpuforge_controlplane.config import ControlPlaneSettings
 from gpuforge_controlplane.storage.database import Database, schema_revision
-from gpuforge_shared.errors import GPUForgeError
+from gpuforge_shared.errors import GPUForgeError, root_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ async def _database(settings: ControlPlaneSettings) -> Finding:
         async with database.read() as tx:
             revision = await schema_revision(tx)
     except GPUForgeError as error:
-        return Finding(what="database", ok=False, words=f"{shown}: {error.__cause__ or error}")
+        return Finding(what="database", ok=False, words=f"{shown}: {root_of(error)}")
     finally:
         await database.close()
     if revision == migrations.head():

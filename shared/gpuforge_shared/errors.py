@@ -116,6 +116,13 @@ BY_STATUS: dict[int, type[GPUForgeError]] = {
 }
 
 
+def root_of(error: BaseException) -> BaseException:
+    """What is behind an error, in the words of whoever noticed first."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
 def not_found(noun: str, id_: int | str) -> NotFound:
     """The 404 of an object, the same words everywhere: `no cluster 7`."""
     return NotFound(f"no {noun} {id_}", code=f"{noun.replace(' ', '_').lower()}_not_found")

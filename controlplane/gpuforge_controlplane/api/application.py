@@ -15,7 +15,7 @@ from gpuforge_controlplane.api import problems
 from gpuforge_controlplane.api.endpoint import DEMO, REQUEST_ID, Api, answer
 from gpuforge_controlplane.api.route import Route
 from gpuforge_shared import logs
-from gpuforge_shared.errors import GPUForgeError, InternalError
+from gpuforge_shared.errors import GPUForgeError, InternalError, root_of
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +75,10 @@ def _surround(api: Api) -> Middleware:
         request[REQUEST_ID] = request_id
         token = logs.request_id.set(request_id)
         try:
-            response = await _answer(request, handler, request_id)
+            with api.traffic.passing():
+                response = await _answer(request, handler, request_id)
+            if api.traffic.stopping:
+                response.force_close()
             if not response.prepared:
                 response.headers.update(_SECURITY_HEADERS | {"X-Request-Id": request_id})
                 if (demo := request.get(DEMO)) is not None:
@@ -94,7 +97,7 @@ async def _answer(request: web.Request, handler: Handler, request_id: str) -> we
         return await handler(request)
     except GPUForgeError as error:
         if error.status >= 500:
-            _log.warning("can't serve", extra={"why": str(error.__cause__ or error)})
+            _log.warning("can't serve", extra={"why": str(root_of(error))})
         return problems.response(error, request_id)
     except web.HTTPException as error:
         response = problems.response(problems.from_http(error, request.path), request_id)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from gpuforge_controlplane.api import problems
 from gpuforge_controlplane.api.observations import Observations
 from gpuforge_controlplane.api.route import Route
+from gpuforge_controlplane.api.traffic import Traffic
 from gpuforge_controlplane.domain.access import Kind, Principal, closure, refusal
 from gpuforge_controlplane.services import ingest
 from gpuforge_controlplane.services.context import Context, Page, Upserted, encode_cursor
@@ -53,6 +54,7 @@ class Api:
     keyring: KeyRing
     ingest: Ingest
     observations: Observations
+    traffic: Traffic
     owned: OwnedGpus
     clock: Clock
     demo: Demo

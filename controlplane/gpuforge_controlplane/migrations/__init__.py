@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, text
 
-from gpuforge_controlplane.storage.database import Database, parse_url
+from gpuforge_controlplane.storage.database import Database, parse_url, schema_revision
 
 _HERE = Path(__file__).parent
 _LOCK = 0x67706675  # "gpfu": one migration at a time on a PostgreSQL
@@ -26,7 +26,8 @@ async def migrate(url: str) -> None:
     database = Database(url)
     try:
         async with database.write() as connection:
-            await connection.run_sync(_upgrade)
+            if (await schema_revision(connection) or "") <= head():  # a newer one is fine: it only expanded
+                await connection.run_sync(_upgrade)
     finally:
         await database.close()
 

@@ -40,11 +40,10 @@ ATTEMPTS = 3
 HANG_S = 4.0  # who is stopped in mid-transaction must not keep its locks, the leader least of all
 CONNECT_S = 5.0
 WAIT_S = 10.0  # for a connection; longer means overload, and the client is told to come back
+# PostgreSQL's classes of errors: connection lost; not let in; no such database; no room left; shutting down.
+_AWAY = frozenset({"08", "28", "3D", "53", "57"})
 # PostgreSQL: serialization failure, deadlock; foreign key, unique key: another transaction came first,
 # between our look and our write. Looking again tells what to answer.
-_AWAY = frozenset(
-    {"08", "53", "57"}
-)  # PostgreSQL: connection lost; no room or connection left; shutting down
 _WORTH_A_SECOND_LOOK = frozenset({"40001", "40P01", "23503", "23505"})
 
 

@@ -78,10 +78,14 @@ def load(model: type[S], *, file: Path | None, environ: Mapping[str, str], flags
 
 
 def add_flags(parser: argparse.ArgumentParser, model: type[Settings]) -> None:
-    """One `--flag` a field, its help from the field's description and default. Secrets take no flag:
-    a command line is public to every user of the host."""
+    """One `--flag` a field, its help from the field's description and default. Secrets take no flag: a
+    command line is public to every user of the host. They are listed with their variable."""
+    secrets = parser.add_argument_group("secrets, by variable or file alone")
     for name, field in model.model_fields.items():
         if SecretStr in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            secrets.description = "\n".join(
+                [*filter(None, [secrets.description]), f"  {ENV_PREFIX}{name.upper()}  {field.description}"]
+            )
             continue
         default = "" if field.default is None else f" (default: {field.default})"
         parser.add_argument(

@@ -170,6 +170,7 @@ def _call(work: Callable[[RestClient], Coroutine[object, object, T]]) -> T:
 
     from gpuforge_client import config
     from gpuforge_client.rest import RestClient
+    from gpuforge_client.retry import RetryPolicy
     from gpuforge_shared.settings import SettingsError
 
     try:
@@ -180,8 +181,11 @@ def _call(work: Callable[[RestClient], Coroutine[object, object, T]]) -> T:
         print("gpuforge: GPUFORGE_API_KEY is not set: reading as anybody may, which shows a made-up sample "
               "fleet unless the control plane says otherwise", file=sys.stderr)  # fmt: skip
 
+    somebody_waits = RetryPolicy(attempts=3, base_s=0.2, longest_retry_after_s=10.0)
+
     async def run() -> T:
-        async with RestClient(settings.control_plane_url, settings.api_key, user_agent="gpuforge") as client:
+        url, key = settings.control_plane_url, settings.api_key
+        async with RestClient(url, key, user_agent="gpuforge", retry=somebody_waits) as client:
             return await work(client)
 
     return asyncio.run(run())

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from gpuforge_client.demo_children import Child, launch, stop_all
 from gpuforge_client.demo_folder import DemoError, DemoFolder, last_lines, opened, read_key, write_key
 from gpuforge_client.demo_plan import GPUS_PER_NODE, Share, delivery_s, sampling_s, shares
-from gpuforge_client.demo_screen import Screen, welcome
+from gpuforge_client.demo_screen import Screen, counted, welcome
 from gpuforge_shared.clock import utc_now
 
 if TYPE_CHECKING:
@@ -141,11 +141,12 @@ class _Demo:
             for cluster in settled.renewed:
                 self._agents[cluster].restart()
             await self._wait_for_gpus(client, settled.ids)
-        gpus, clusters = sum(share.gpus for share in self._fleet), len(self._fleet)
+        gpus = counted(sum(share.gpus for share in self._fleet), "GPU")
+        nodes, clusters = counted(self._options.nodes, "node"), counted(len(self._fleet), "cluster")
         return welcome(
             url=self._options.url,
             key=key,
-            count=f"{gpus} GPUs on {self._options.nodes} nodes in {clusters} clusters",
+            count=f"{gpus} on {nodes} in {clusters}",
             cluster_id=settled.ids[self._fleet[0].site.cluster],
             folder=str(self._folder.path),
         )
@@ -177,7 +178,8 @@ class _Demo:
                     waiting.remove(share)
                     strangers += found.strangers
         if strangers:
-            self._screen.say(f"Nobody plays {strangers} other nodes of these clusters: they go offline.")
+            others = counted(strangers, "other node")
+            self._screen.say(f"Nobody plays {others} of these clusters any more: offline soon.")
 
     async def _watch(self) -> None:
         """Start agents that died again. Raises DemoError when the control plane has ended."""
@@ -187,8 +189,9 @@ class _Demo:
                 raise DemoError(words)
             for agent in self._agents.values():
                 if (words := agent.obituary()) is not None:
-                    self._screen.say(f"{words}\nStarting it again.")
+                    self._screen.say(words)
                     agent.restart()
+                    self._screen.say("It was started again.")
             await asyncio.sleep(LOOK_S)
 
     def _mint_admin_key(self) -> None:

@@ -93,6 +93,11 @@ def _moving_line(out: TextIO) -> tuple[Live, Spinner]:
     return Live(spinner, console=Console(file=out), auto_refresh=False, transient=True), spinner
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 node`, `2 nodes`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def welcome(*, url: str, key: str, count: str, cluster_id: int, folder: str) -> str:
     """What a person needs when the fleet is live. The lines are meant to be copied, so nothing wraps them."""
     header = f"-H 'Authorization: Bearer {key}'"

@@ -34,6 +34,40 @@ async def test_a_plan_is_applied_as_it_stands(shelf: Shelf) -> None:
     assert [tuple(row) for row in held] == [(job, gpu, node, "H100", 1, None) for gpu in (1, 2, 3)]
 
 
+async def test_the_laws_that_all_these_tests_rely_on_are_broken_by_what_breaks_them(shelf: Shelf) -> None:
+    await shelf.node(2)
+    await shelf.node(2, model="NVIDIA A100-SXM4-80GB")
+    (job,) = await shelf.queue(1, 2, family="H100")
+    assert await apply(shelf, (await shelf.plan()).starts) == [job]
+    held = "INSERT INTO allocations (job_id, gpu_id, node_id, family, started_at)"
+    mend = "DELETE FROM allocations WHERE id > 2"
+    for breach, remedy, law in (
+        (f"{held} SELECT 1, 3, 1, 'A100', started_at FROM jobs", mend, "other than gpu_count GPUs"),
+        (f"{held} SELECT 1, 3, 1, 'A100', started_at FROM jobs", mend, "two families"),
+        (f"{held} SELECT 1, 1, 1, 'H100', started_at FROM jobs", mend, "a GPU held twice"),
+        ("UPDATE jobs SET family = 'A100'", "UPDATE jobs SET family = 'H100'", "of another one"),
+        ("UPDATE jobs SET status = 'queued'", "UPDATE jobs SET status = 'running'", "other than gpu_count"),
+        (
+            "UPDATE jobs SET status = 'failed'",
+            "UPDATE jobs SET status = 'running'",
+            "does not end where it is",
+        ),
+        ("UPDATE jobs SET block_reason = 'x'", "UPDATE jobs SET block_reason = NULL", "with one and not"),
+        ("UPDATE jobs SET ended_at = started_at", "UPDATE jobs SET ended_at = NULL", "contradict its status"),
+        (
+            "UPDATE job_events SET from_status = 'blocked' WHERE id = 2",
+            "UPDATE job_events SET from_status = 'queued' WHERE id = 2",
+            "does not follow the one before",
+        ),
+    ):
+        if "twice" in law:
+            await shelf.run("DROP INDEX uq_allocations_live_gpu")  # nothing else lets it happen
+        await shelf.run(breach)
+        assert any(law in found for found in await broken(shelf.database)), law
+        await shelf.run(remedy)
+        assert await broken(shelf.database) == []
+
+
 @pytest.mark.parametrize(
     "change",
     [

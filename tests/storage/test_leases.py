@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from sqlalchemy import select
@@ -185,6 +186,14 @@ async def test_a_stop_lets_go_of_the_lease(shelf: Shelf, monkeypatch: pytest.Mon
         await taken.wait()
         assert await take(shelf, "second") is None
     assert await take(shelf, "second") == 2
+
+
+async def test_a_stop_without_the_database_is_a_stop(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    leadership = Leadership(shelf.database, "first")
+    monkeypatch.setattr(leadership, "renew", AsyncMock())
+    async with leadership.held():
+        leadership.token = 1
+        monkeypatch.setattr(leases, "release", AsyncMock(side_effect=ConnectionError))
 
 
 @pytest.fixture

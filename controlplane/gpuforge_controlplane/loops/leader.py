@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 from gpuforge_controlplane.loops.runner import running
@@ -49,5 +49,6 @@ class Leadership:
         async with running("leader", RENEW_S, self.renew):
             yield
         if self.token is not None:
-            async with self._database.write() as tx:
-                await leases.release(tx, self._holder)
+            with suppress(Unavailable):  # a stop is a stop: without the database the lease expires by itself
+                async with self._database.write() as tx:
+                    await leases.release(tx, self._holder)

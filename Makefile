@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 .PHONY: help demo test check gates format bench clean
 MAKEFLAGS += --no-print-directory
+# .venv is installed uncompiled: what a first run compiles and keeps is what makes the second start in seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHONS := $(or $(PYTHON),.venv/bin/python python3 python3.14 python3.13 python3.12 python3.11)
 

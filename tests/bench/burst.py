@@ -20,7 +20,7 @@ import msgspec
 
 from gpuforge_controlplane.migrations import migrate
 from gpuforge_controlplane.storage.database import Database
-from tests.bench.cycle import build
+from tests.bench.scheduler import build
 from tests.bench.server import Server, hammer, serving
 
 

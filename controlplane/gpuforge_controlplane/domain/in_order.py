@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from heapq import heapify, heappop, heapreplace
 
 from gpuforge_controlplane.domain.cycle import Cycle, PoolState
+from gpuforge_controlplane.domain.durations import UNESTIMATED_S
 from gpuforge_controlplane.domain.snapshot import Line, QueuedJob, Scope
 
 # The next job of a line, and the line's number in the snapshot.
@@ -22,7 +23,7 @@ def place_in_order(cycle: Cycle, live: Iterable[tuple[int, Line]]) -> dict[int, 
         (job, number), states = head
         if cycle.quota.left(job.tenant_id) < job.gpu_count:
             queue.drop_line()
-        elif cycle.start(job, number, [(state, False) for state in states]):
+        elif cycle.start(job, number, _where(cycle, job)):
             begun[number] = begun.get(number, 0) + 1
             queue.advance_line(begun[number])
         else:
@@ -30,6 +31,16 @@ def place_in_order(cycle: Cycle, live: Iterable[tuple[int, Line]]) -> dict[int, 
             # Nothing frees within a plan: the line's other jobs, being alike, cannot be placed either.
             queue.drop_line()
     return begun
+
+
+def _where(cycle: Cycle, job: QueuedJob) -> list[tuple[PoolState, bool]]:
+    """Every pool in which the job may run. In one that has its reservation it keeps to what is not kept
+    for that, or ends before: a job of any family must not be promised one pool while another has room."""
+    length = UNESTIMATED_S if job.estimate_s is None else job.estimate_s
+    return [
+        (state, state.reservation is not None and cycle.now + length <= state.reservation.start)
+        for state in cycle.options(job.scope)
+    ]
 
 
 def _reserve(cycle: Cycle, job: QueuedJob, states: Iterable[PoolState]) -> None:

@@ -63,8 +63,10 @@ class Outlook:
                 owned = self._owned.get(node_id)
                 if owned is None:
                     continue
-                idle = self._idle[node_id] = self._idle.get(node_id, 0) + gpus
-                self._whole += owned if idle == owned else 0
+                # A GPU may have left its node under the job: no node frees more than it owns.
+                before = self._idle.get(node_id, 0)
+                idle = self._idle[node_id] = min(owned, before + gpus)
+                self._whole += owned if before < idle == owned else 0
                 self._largest = max(self._largest, idle)
                 grown.append(node_id)
         return grown

@@ -1,6 +1,6 @@
 """A whole scheduler cycle, load and store included, on SQLite.
 
-    python -m tests.bench.cycle [--nodes 12500] [--jobs 100000] [--burst 8000]
+    python -m tests.bench.scheduler [--nodes 12500] [--jobs 100000] [--burst 8000]
 
 Steady: every GPU is held, the queue waits, nothing starts. Burst: an empty fleet and 8,000 one-GPU jobs.
 """

@@ -119,7 +119,12 @@ def test_no_end_brings_a_place_is_no_answer() -> None:
 def test_too_far_ahead_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     ends = [running(9, {1: 8}, estimate=HOUR)]
     queue = [waiting(job, 8, estimate_s=HOUR) for job in range(1, 5)]
-    monkeypatch.setattr(forecast, "MAX_ENDS", 3)
+    assert starts_in(Forecast([node(1)], [], ends, queue), 4) == 4 * HOUR
+    monkeypatch.setattr(forecast, "MAX_ENDS", 2)
+    assert starts_in(Forecast([node(1)], [], ends, queue), 2) == 2 * HOUR
+    assert starts_in(Forecast([node(1)], [], ends, queue), 4) is None
+    monkeypatch.setattr(forecast, "MAX_ENDS", 200)
+    monkeypatch.setattr(forecast, "MAX_ROWS", 7)
     assert starts_in(Forecast([node(1)], [], ends, queue), 2) == 2 * HOUR
     assert starts_in(Forecast([node(1)], [], ends, queue), 4) is None
     monkeypatch.setattr(forecast, "MAX_WAITING", 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -51,7 +52,7 @@ async def explain_job(ctx: Context, job_id: int) -> JobExplanation:
     stored = visible(ctx, await jobs.by_id(ctx.tx, job_id), job_id)
     if stored["status"] == "queued":
         rows = await snapshots.load(ctx.tx, ctx.now - OFFLINE_AFTER, cluster_id=stored["cluster_id"])
-        return _waiting(ctx, rows, queued_job(stored))
+        return await asyncio.to_thread(_waiting, ctx, rows, queued_job(stored))
     reason = stored["block_reason"] if stored["status"] == "blocked" else stored["end_reason"]
     return JobExplanation(
         job_id=job_id,
@@ -96,7 +97,7 @@ async def preview_job(ctx: Context, body: JobCreate) -> DryRun:
     )
     mine = next((start for start in decided.starts if start.job.id == MAX_ID), None)
     if mine is None:
-        waiting = _waiting(ctx, rows, job)
+        waiting = await asyncio.to_thread(_waiting, ctx, rows, job)
         return DryRun(**{**waiting, "job_id": None}, dry_run=True, would_start_on=[])  # type: ignore[typeddict-item]
     hostnames = await fleet.hostnames(ctx.tx, [share.node_id for share in mine.shares])
     started = _explanation("running", "would start now", position=None, estimated_start=ctx.now)
@@ -148,7 +149,7 @@ async def scheduling_metrics(ctx: Context) -> SchedulingMetrics:
 
 
 def _waiting(ctx: Context, rows: Rows, job: QueuedJob) -> JobExplanation:
-    """Why `job`, queued, does not run; the queue ahead of it is that of its cluster."""
+    """Why `job`, queued, does not run; the queue ahead of it is that of its cluster. Long: for a thread."""
     now = ctx.now.timestamp()
     ahead = queue_ahead(rows.waiting, job)
     everyone = {waiting.id: waiting for waiting in rows.waiting} | {job.id: job}

@@ -8,6 +8,7 @@ it would begin late, and a snapshot would not be one.
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -118,13 +119,15 @@ class Database:
             return [await _in_savepoint(connection, work) for work in works]
 
     async def _transact_apart(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        for _ in range(ATTEMPTS - 1):
+        for attempt in range(1, ATTEMPTS):
             try:
                 async with self.write() as connection:
                     return await work(connection)
             except DBAPIError as error:
                 if getattr(error.orig, "sqlstate", None) not in _WORTH_A_SECOND_LOOK:
                     raise
+            # The other one takes what it waited for first; at once again, and both would meet again.
+            await asyncio.sleep(random.uniform(0.01, 0.05) * attempt)  # noqa: S311  # no secret
         async with self.write() as connection:
             return await work(connection)
 

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import pytest
 from aiohttp import web
 from jsonschema import Draft202012Validator
 from multidict import CIMultiDictProxy
@@ -31,6 +32,8 @@ from gpuforge_controlplane.storage.schema import metadata, tenants
 from gpuforge_shared.wire.keys import KeyCreate
 
 Json = Any
+# For what never gets as far as a database, or does nothing there that the two do differently.
+ON_SQLITE = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 START = datetime(2026, 5, 9, 12, tzinfo=UTC)
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",

@@ -5,7 +5,7 @@ import pytest
 from gpuforge_controlplane.api.route import Route
 from tests.api.conftest import Serve
 from tests.api.examples import Scene, build_scene, rows_to_walk
-from tests.api.harness import Answer, Caller, Plane
+from tests.api.harness import ON_SQLITE, Answer, Caller, Plane
 
 # The contract in one table. R, W, A: an operator's key that reads, writes, administers. T: a tenant's key
 # with all three scopes. C: the cluster's own key. Everybody else is refused.
@@ -57,6 +57,7 @@ def named(route: Route) -> str:
     return f"{route.method} {route.path}"
 
 
+@ON_SQLITE
 async def test_the_table_here_knows_every_row(plane: Plane) -> None:
     rows = {named(route) for route, _ in rows_to_walk(await build_scene(plane))}
     assert rows == MAY.keys() | OPEN
@@ -79,6 +80,7 @@ async def test_a_caller_passes_where_the_contract_lets_it_and_nowhere_else(plane
             assert answer.status in route.status, (named(route), answer.raw)
 
 
+@ON_SQLITE
 async def test_nobody_passes_without_a_key_when_demo_is_off(plane: Plane) -> None:
     for route, example in rows_to_walk(await build_scene(plane)):
         answer = await plane.anonymous.call(route.method, example.path, example.body)
@@ -88,6 +90,7 @@ async def test_nobody_passes_without_a_key_when_demo_is_off(plane: Plane) -> Non
             assert_sent_away(answer)
 
 
+@ON_SQLITE
 async def test_an_anonymous_reader_of_the_sample_sees_all_of_it_and_writes_nothing(serve: Serve) -> None:
     plane = await serve(demo="sample")
     for route, example in rows_to_walk(await build_scene(plane)):
@@ -111,6 +114,7 @@ async def test_an_anonymous_reader_of_live_data_reads_like_a_read_key(serve: Ser
             assert_sent_away(answer)
 
 
+@ON_SQLITE
 async def test_a_forbidden_request_is_refused_before_its_body_is_looked_at(plane: Plane) -> None:
     reader = await plane.holder_of(permissions=["read"])
     answer = await reader.call("POST", "/api/clusters", data=b"no JSON at all")

@@ -11,9 +11,10 @@ from gpuforge_controlplane.storage.database import Database, throwaway
 from gpuforge_controlplane.storage.schema import gpus
 from gpuforge_shared.settings import SettingsError
 from tests.api.conftest import Serve
-from tests.api.harness import WallClock, build_site
+from tests.api.harness import ON_SQLITE, WallClock, build_site
 
 
+@ON_SQLITE
 async def test_the_sample_is_made_up_marked_and_alive(serve: Serve) -> None:
     plane = await serve(demo="sample")
     await build_site(plane, "real")
@@ -45,6 +46,7 @@ async def _figures(database: Database) -> list[float]:
         return [row.utilization_pct for row in await tx.execute(select(gpus.c.utilization_pct))]
 
 
+@ON_SQLITE
 async def test_a_key_is_answered_with_real_data_and_no_mark(serve: Serve) -> None:
     plane = await serve(demo="sample")
     answer = await plane.admin.get("/api/clusters")
@@ -52,6 +54,7 @@ async def test_a_key_is_answered_with_real_data_and_no_mark(serve: Serve) -> Non
     assert "X-GPUForge-Demo" not in answer.headers
 
 
+@ON_SQLITE
 async def test_a_refusal_out_of_the_sample_is_marked_too(serve: Serve) -> None:
     plane = await serve(demo="sample")
     for path, status in (("/api/clusters/999", 404), ("/api/clusters?limit=0", 422)):
@@ -59,6 +62,7 @@ async def test_a_refusal_out_of_the_sample_is_marked_too(serve: Serve) -> None:
         assert (answer.status, answer.headers["X-GPUForge-Demo"]) == (status, "sample")
 
 
+@ON_SQLITE
 async def test_nothing_is_written_without_a_key(serve: Serve) -> None:
     plane = await serve(demo="sample")
     before = await plane.contents()

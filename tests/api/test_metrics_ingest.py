@@ -3,10 +3,8 @@
 import asyncio
 from datetime import timedelta
 
-import pytest
-
 from gpuforge_shared.wire.fleet import MAX_METRICS_PER_CALL
-from tests.api.harness import START, Json, Plane, Site
+from tests.api.harness import ON_SQLITE, START, Json, Plane, Site
 
 METRICS = "/api/clusters/metrics"
 
@@ -106,14 +104,11 @@ async def test_a_late_sample_is_kept_and_overwrites_nothing(plane: Plane, site: 
     assert (await gpu(plane, site))["utilization_pct"] == 6
 
 
-@pytest.mark.parametrize(
-    ("utilization", "status"),
-    [(0, "idle"), (9.99, "idle"), (10, "idle"), (10.0001, "active"), (100, "active")],
-)
-async def test_active_is_strictly_above_10(plane: Plane, site: Site, utilization: float, status: str) -> None:
-    await send(plane, sample(site.gpu_ids[0], 50, at=-1), sample(site.gpu_ids[1], 0, at=-1))
-    await send(plane, *(sample(gpu_id, utilization) for gpu_id in site.gpu_ids))
-    assert [(await gpu(plane, site, place))["status"] for place in (0, 1)] == [status, status]
+async def test_active_is_strictly_above_10(plane: Plane, site: Site) -> None:
+    edges = [(0, "idle"), (9.99, "idle"), (10, "idle"), (10.0001, "active"), (100, "active"), (10, "idle")]
+    for at, (utilization, status) in enumerate(edges):
+        await send(plane, *(sample(gpu_id, utilization, at=at) for gpu_id in site.gpu_ids))
+        assert [(await gpu(plane, site, place))["status"] for place in (0, 1)] == [status, status]
 
 
 async def test_null_utilisation_leaves_the_status_and_tells_why(plane: Plane, site: Site) -> None:
@@ -127,15 +122,16 @@ async def test_null_utilisation_leaves_the_status_and_tells_why(plane: Plane, si
     assert (await gpu(plane, site))["missing"] == {}
 
 
-@pytest.mark.parametrize("status", ["unhealthy", "offline"])
-async def test_a_fault_is_never_overwritten(plane: Plane, site: Site, status: str) -> None:
-    async with plane.database.write() as tx:
-        await tx.exec_driver_sql(f"UPDATE gpus SET status = '{status}' WHERE id = {site.gpu_ids[0]}")
-    await send(plane, *(sample(gpu_id, 99) for gpu_id in site.gpu_ids))
-    assert [(await gpu(plane, site, place))["status"] for place in (0, 1)] == [status, "active"]
-    assert (await gpu(plane, site))["utilization_pct"] == 99
+async def test_a_fault_is_never_overwritten(plane: Plane, site: Site) -> None:
+    for at, status in enumerate(("unhealthy", "offline")):
+        async with plane.database.write() as tx:
+            await tx.exec_driver_sql(f"UPDATE gpus SET status = '{status}' WHERE id = {site.gpu_ids[0]}")
+        await send(plane, *(sample(gpu_id, 99, at=at) for gpu_id in site.gpu_ids))
+        assert [(await gpu(plane, site, place))["status"] for place in (0, 1)] == [status, "active"]
+        assert (await gpu(plane, site))["utilization_pct"] == 99
 
 
+@ON_SQLITE
 async def test_any_zone_is_read_as_its_instant(plane: Plane, site: Site) -> None:
     same = ("2026-05-09T12:00:00Z", "2026-05-09T14:00:00+02:00", "2026-05-09T06:30:00-05:30")
     batch = [{"gpu_id": site.gpu_ids[0], "recorded_at": moment} for moment in same]
@@ -185,6 +181,7 @@ async def test_callers_of_different_kinds_share_a_commit(plane: Plane, site: Sit
     assert (await gpu(plane, site))["utilization_pct"] == 0
 
 
+@ON_SQLITE
 async def test_the_overview_counts_what_reports(plane: Plane, site: Site) -> None:
     await send(plane, sample(site.gpu_ids[0], 33.3))
     stats = (await plane.admin.read("/api/dashboard"))["stats"]

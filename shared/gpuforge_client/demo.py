@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,13 +55,14 @@ def run(options: Options) -> None:
     Raises DemoError where it can't start or go on, and what the REST client raises.
     """
     _require_the_whole_distribution()
-    _interrupt_on(_SIGNALS)
+    asked = threading.Event()
+    _interrupt_on(_SIGNALS, asked)
     with Screen() as screen, opened(options.data, options.url) as folder:
         _require_port(options)
         demo = _Demo(options, folder, screen)
         try:
             demo.begin()
-            asyncio.run(demo.live())
+            asyncio.run(demo.live(asked))
         except (KeyboardInterrupt, asyncio.CancelledError):
             screen.step("stopping")
         finally:
@@ -93,9 +95,11 @@ class _Demo:
             if read_key(self._folder.cluster_key(cluster)) is not None:
                 agent.start()
 
-    async def live(self) -> None:
-        """Bring the fleet to life, tell how to use it, and watch over it until cancelled."""
+    async def live(self, asked: threading.Event) -> None:
+        """Bring the fleet to life, tell how to use it, watch over it until cancelled or `asked` to end."""
         _cancel_on(_SIGNALS)
+        if asked.is_set():
+            return
         rise = asyncio.create_task(self._rise())
         watch = asyncio.create_task(self._watch())
         tasks: list[asyncio.Task[str] | asyncio.Task[None]] = [rise, watch]
@@ -284,10 +288,12 @@ def port_problem(port: int) -> str | None:
     return None
 
 
-def _interrupt_on(numbers: tuple[signal.Signals, ...]) -> None:
-    """Until the event loop takes the signals over, each is a KeyboardInterrupt."""
+def _interrupt_on(numbers: tuple[signal.Signals, ...], asked: threading.Event) -> None:
+    """Until the event loop takes the signals over, each is a KeyboardInterrupt, and `asked` is set: where it
+    strikes a hook of fork(2) or a finaliser, Python drops the exception."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
+        asked.set()
         raise KeyboardInterrupt
 
     for number in _wanted(numbers):

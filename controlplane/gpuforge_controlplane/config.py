@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from gpuforge_controlplane.storage.database import DatabaseUrlError, parse_url
 from gpuforge_shared.logs import LogFormat, LogLevel
 from gpuforge_shared.settings import Settings, load
 
 
+_PLAIN_FILE = re.compile(r"sqlite\+aiosqlite:///(?!:memory:|file:)[\w./ -]+")
+
+
 def _database_url(value: str) -> str:
+    # SQLAlchemy takes longer to import than all else, and `serve` listens before it does
+    if _PLAIN_FILE.fullmatch(value):
+        return value
+    from gpuforge_controlplane.storage.database import DatabaseUrlError, parse_url
+
     try:
         parse_url(value)
     except DatabaseUrlError as error:

@@ -30,7 +30,7 @@ HOST = "127.0.0.1"  # demo mode `live` shows everything to whoever can connect
 DEFAULT_FOLDER = Path(".demo")
 MAX_NODES = 1000
 KEEP_SAMPLES_HOURS = 2  # at 96 samples/s a day of them would fill a gigabyte
-LOOK_S, ASK_S = 0.1, 0.25  # between two looks at the children, two questions to the control plane
+LOOK_S, ASK_S = 0.1, 0.1  # between two looks at the children, two questions to the control plane
 # aiohttp reads the system's certificates as it is imported, a quarter of an agent's start; here is no TLS
 _NO_CERTIFICATES = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -10,16 +10,18 @@ import signal
 import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpuforge_agent import host, notify
+from gpuforge_agent import host, notify, state
 from gpuforge_agent.collector import ChildCollector, Collector, Deadlines, InlineCollector, NvmlSettings
 from gpuforge_agent.config import AgentSettings
+from gpuforge_agent.disk_spool import DiskSpool
 from gpuforge_agent.host import Host
 from gpuforge_agent.identity import Identity
 from gpuforge_agent.push import Pusher
 from gpuforge_agent.sampler import Sampler
-from gpuforge_agent.spool import MemorySpool
+from gpuforge_agent.spool import MemorySpool, Spool
 from gpuforge_client.rest import RestClient
 from gpuforge_client.retry import ONCE, REAL, World
 from gpuforge_shared.errors import GPUForgeError
@@ -32,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_S = 15.0
 ALLOCATION_S = 3.0  # between two looks at who holds a simulated GPU
+SYNC_S = 30.0  # what a power cut costs at most of the samples that wait
 LAST_DELIVERY_S = 3.0  # how long a stop may take for what is still in the queue
 
 
@@ -53,6 +56,7 @@ class Node:
 
     hostname: str
     sampler: Sampler
+    spool: Spool
     pusher: Pusher
     identity: Identity
     follower: Follower | None = None  # of a simulated node that follows its allocation
@@ -74,17 +78,20 @@ class Node:
                 (settings.heartbeat_interval_s, self.beat),
             ):
                 loops.create_task(every(period_s, act, after_s=spread_s(self.hostname, period_s)))
+            loops.create_task(every(SYNC_S, self.spool.sync, after_s=SYNC_S))
             if self.follower is not None:
                 loops.create_task(every(ALLOCATION_S, self.follower.look, after_s=ALLOCATION_S))
 
     async def stop(self) -> None:
-        """Deliver what is left, if that goes quickly, and let go of the GPUs."""
+        """Deliver what is left, if that goes quickly, and let go of the GPUs and the queue."""
         try:
             with contextlib.suppress(GPUForgeError, TimeoutError):
                 async with asyncio.timeout(LAST_DELIVERY_S):
                     await self.pusher.deliver_once()
         finally:
             await self.sampler.close()
+            await self.spool.sync()
+            self.spool.close()
 
 
 def spread_s(hostname: str, period_s: float) -> float:
@@ -108,7 +115,10 @@ def next_due(due: float, now: float, period_s: float) -> float:
 
 
 async def run(settings: AgentSettings, *, supervisor: Supervisor, world: World = REAL) -> None:
-    """Run until SIGTERM or SIGINT. Raises Invalid for a URL or key that can't be one."""
+    """Run until SIGTERM or SIGINT.
+
+    Raises Invalid for a URL or key that can't be one, SettingsError for a folder that another agent has.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -119,7 +129,7 @@ async def run(settings: AgentSettings, *, supervisor: Supervisor, world: World =
 async def run_until(
     stop: asyncio.Event, settings: AgentSettings, *, supervisor: Supervisor, world: World = REAL
 ) -> None:
-    """Run until `stop` is set, then end within seconds. Raises Invalid for a URL or key that can't be one."""
+    """Run until `stop` is set, then end within seconds. Raises as `run`."""
     client = RestClient(
         settings.control_plane_url,
         settings.api_key,
@@ -129,14 +139,16 @@ async def run_until(
         world=world,
     )
     this = await host.describe(settings.hostname, settings.control_plane_url)
-    async with client:
-        nodes = [_node(each, settings, client, world) for each in _hosts(this, settings)]
-        logger.info("agent started", extra={"version": this.agent_version, "nodes": len(nodes)})
-        try:
-            await _run_nodes(nodes, settings, stop, supervisor)
-        finally:
-            supervisor.tell("STOPPING=1")
-            await asyncio.gather(*(node.stop() for node in nodes))
+    with state.claimed(settings.state_dir) as folder:
+        async with client:
+            places = _places(this, folder, settings)
+            nodes = [_node(each, where, settings, client, world) for each, where in places]
+            logger.info("agent started", extra={"version": this.agent_version, "nodes": len(nodes)})
+            try:
+                await _run_nodes(nodes, settings, stop, supervisor)
+            finally:
+                supervisor.tell("STOPPING=1")
+                await asyncio.gather(*(node.stop() for node in nodes))
     logger.info("agent stopped")
 
 
@@ -160,16 +172,28 @@ async def _feed(supervisor: Supervisor, period_s: float) -> None:
         await asyncio.sleep(period_s)
 
 
-def _hosts(this: Host, settings: AgentSettings) -> list[Host]:
-    """This host, or the nodes it plays."""
+def _places(this: Host, folder: Path | None, settings: AgentSettings) -> list[tuple[Host, Path | None]]:
+    """This host, or the nodes it plays, each with its part of the state folder."""
     if settings.simulated_nodes == 1:
-        return [this]
-    numbers = range(1, settings.simulated_nodes + 1)
-    return [replace(this, hostname=f"{this.hostname}-{number:02}") for number in numbers]
+        return [(this, folder)]
+    return [
+        (replace(this, hostname=f"{this.hostname}-{number:02}"), folder and folder / f"node-{number:02}")
+        for number in range(1, settings.simulated_nodes + 1)
+    ]
 
 
-def _node(this: Host, settings: AgentSettings, client: RestClient, world: World) -> Node:
-    spool = MemorySpool(settings.queue_samples)
+def _spool(folder: Path | None, settings: AgentSettings) -> Spool:
+    """On disk where there is one that works."""
+    if folder is not None:
+        try:
+            return DiskSpool(folder / "queue", limit_bytes=settings.queue_mib << 20)
+        except OSError as error:
+            logger.warning("the queue is in memory, since its folder fails: %s", error)
+    return MemorySpool(settings.queue_samples)
+
+
+def _node(this: Host, folder: Path | None, settings: AgentSettings, client: RestClient, world: World) -> Node:
+    spool = _spool(folder, settings)
     source = _simulated(this.hostname, settings) if settings.source == "simulated" else None
     sampler = Sampler(
         _nvml(settings) if source is None else InlineCollector(source),
@@ -180,7 +204,14 @@ def _node(this: Host, settings: AgentSettings, client: RestClient, world: World)
     identity = Identity(client, this)
     pusher = Pusher(client, identity, spool, lambda: sampler.inventory, world)
     follower = _follower(client, identity, source) if source and settings.simulated_follow else None
-    return Node(hostname=this.hostname, sampler=sampler, pusher=pusher, identity=identity, follower=follower)
+    return Node(
+        hostname=this.hostname,
+        sampler=sampler,
+        spool=spool,
+        pusher=pusher,
+        identity=identity,
+        follower=follower,
+    )
 
 
 def collector_of(hostname: str, settings: AgentSettings) -> Collector:

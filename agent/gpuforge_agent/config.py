@@ -44,9 +44,16 @@ class AgentSettings(loader.Settings):
     nvml_deadline_s: Seconds = Field(
         default=2.0, description="Seconds after which a call on one GPU counts as hung."
     )
+    state_dir: Path | None = Field(
+        default=None,
+        description="Folder that keeps queue and identity over restarts, one agent's own; systemd's "
+        "StateDirectory unless given, and without that nothing is kept.",
+    )
+    queue_mib: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=64, description="MiB of a node's samples kept on disk while the control plane is away."
+    )
     queue_samples: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
-        default=20_000,
-        description="Samples of a node kept in memory while the control plane is away; then the oldest go.",
+        default=20_000, description="Samples of a node kept in memory instead where there is no state folder."
     )
     simulated_nodes: Annotated[int, Field(ge=1, le=1_000)] = Field(
         default=1, description="Nodes that one agent plays with --source simulated: <hostname>-01 and on."
@@ -76,14 +83,18 @@ class AgentSettings(loader.Settings):
 
 
 def read(flags: Mapping[str, str], file: Path | None = None) -> AgentSettings:
-    """The settings of this process, its key read from `api_key_file` if that is where it is.
+    """The settings of this process, its key read from `api_key_file` and its state folder taken from systemd
+    where those are.
 
     Raises SettingsError, whose text never holds a value.
     """
     settings = loader.load(AgentSettings, file=file, environ=os.environ, flags=flags)
-    if settings.api_key_file is None:
-        return settings
-    return settings.model_copy(update={"api_key": _key_in(settings.api_key_file)})
+    found: dict[str, object] = {}
+    if settings.api_key_file is not None:
+        found["api_key"] = _key_in(settings.api_key_file)
+    if settings.state_dir is None and (given := os.environ.get("STATE_DIRECTORY")):
+        found["state_dir"] = Path(given.split(":")[0])  # systemd.exec(5): several are separated by colons
+    return settings.model_copy(update=found)
 
 
 def _key_in(file: Path) -> SecretStr:

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 
 import msgspec
 
@@ -19,7 +20,9 @@ from gpuforge_shared.wire.fleet import Metric, MetricsBatch
 
 logger = logging.getLogger(__name__)
 
-BATCH = 1_000  # metrics a request
+BATCH = 500  # metrics a request
+RESTS = 40  # times as long as the control plane took for a batch, it has peace from us after it
+LONGEST_REST_S = 60.0
 AWAY = RetryPolicy(attempts=None, base_s=1.0, cap_s=60.0)
 # a wrong key or a retired node: a person must act, and 12,500 agents must not hammer meanwhile
 REFUSED = RetryPolicy(attempts=None, base_s=30.0, cap_s=300.0)
@@ -55,6 +58,15 @@ def patience_s(error: BaseException, attempt: int, draw: float) -> float | None:
     return backoff_s(AWAY, attempt, error.retry_after, draw)
 
 
+def rest_s(took_s: float, draw: float) -> float:
+    """Seconds between two batches of a backlog, after one that took so long; `draw` is uniform in [0, 1).
+
+    Agents that return together share the control plane without knowing of one another: each has about one
+    request in flight of RESTS + 1 it might have, so the more there are, the slower all of them go.
+    """
+    return min(LONGEST_REST_S, 2 * draw * RESTS * took_s)
+
+
 def reasons_by_index(error: Invalid) -> dict[int, str]:
     """Which items of a batch a 422 names, each with its reason; empty when it names none."""
     named: dict[int, str] = {}
@@ -87,13 +99,13 @@ class Pusher:
         self._strangers: set[str] = set()  # UUIDs that the control plane did not know, registered again since
         self._trouble: str | None = None
         self._told_reasons: set[str] = set()
-        self._told_dropped = 0
+        self._told_dropped = spool.losses.dropped  # an earlier life told those
 
     async def deliver(self) -> None:
         """Register if need be and send until the queue is empty; tries for ever."""
         await self._persist(self._ensure_registered)
         while len(self._spool):
-            await self._persist(self._step)
+            await self._persist(self._paced_step)
 
     async def deliver_once(self) -> None:
         """The same without patience: raises the first GPUForgeError."""
@@ -117,6 +129,13 @@ class Pusher:
         if not self._identity.is_current(inventory):
             await self._identity.register(inventory)
 
+    async def _paced_step(self) -> None:
+        """One step, and a rest if many are to follow: the longer, the busier the control plane is."""
+        began = self._world.monotonic()
+        await self._step()
+        if len(self._spool) >= BATCH:
+            await self._world.sleep(rest_s(self._world.monotonic() - began, self._world.draw()))
+
     async def _step(self) -> None:
         """Send one batch, and settle what the answer settles."""
         await self._ensure_registered()
@@ -124,11 +143,10 @@ class Pusher:
         items = self._items(batch)
         if items:
             await self._send(items)
-        through = batch.first - 1
-        while through + 1 in self._settled:
-            through += 1
-        self._spool.ack(through)
-        self._settled = {number for number in self._settled if number > through}
+        settled = list(takewhile(self._settled.__contains__, batch.numbers))
+        if settled:
+            self._spool.ack(settled[-1])
+            self._settled = {number for number in self._settled if number > settled[-1]}
 
     async def _send(self, items: list[_Item]) -> None:
         body = MetricsBatch(metrics=[item.metric for item in items])
@@ -155,7 +173,7 @@ class Pusher:
         """What of a batch is still to be sent, with the ids of its GPUs."""
         ids = self._identity.gpu_ids
         items, nameless = [], []
-        for number, sample in enumerate(batch.samples, batch.first):
+        for number, sample in zip(batch.numbers, batch.samples, strict=True):
             if number in self._settled:
                 continue
             gpu_id = ids.get(sample.uuid)
@@ -218,11 +236,17 @@ class Pusher:
         if self._trouble is not None:
             self._trouble = None
             logger.info("delivering again", extra={"node": self._identity.hostname})
-        if (lost := self._spool.dropped - self._told_dropped) > 0:
+        losses = self._spool.losses
+        if (lost := losses.dropped - self._told_dropped) > 0:
             self._told_dropped += lost
             logger.warning(
                 "the queue was full: its oldest samples are lost",
-                extra={"node": self._identity.hostname, "lost": lost},
+                extra={
+                    "node": self._identity.hostname,
+                    "lost": lost,
+                    "since": losses.since,
+                    "until": losses.until,
+                },
             )
 
 

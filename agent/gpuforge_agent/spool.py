@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 
-class Sample(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Sample(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """One GPU's figures at one moment, as yet without the id that the control plane gives the GPU."""
 
     uuid: str
@@ -25,31 +25,51 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     missing: Mapping[str, str] | None = None
 
 
+class Losses(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was never delivered, counted since the queue exists."""
+
+    dropped: int = 0
+    """Samples that had to make room for newer ones."""
+    damaged: int = 0
+    """Samples that the disk did not keep: it was full, or is broken."""
+    since: datetime | None = None
+    """The last gap: when the oldest of the samples dropped was recorded …"""
+    until: datetime | None = None
+    """… and the oldest that was kept; None where that was not written yet."""
+
+    def gap(self, samples: int, since: datetime | None, until: datetime | None) -> Losses:
+        """With so many more dropped, recorded from `since` up to `until`. A gap that goes on stays one."""
+        goes_on = self.until is not None and self.until == since
+        return Losses(
+            dropped=self.dropped + samples,
+            damaged=self.damaged,
+            since=self.since if goes_on else since,
+            until=until,
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Consecutive samples, the oldest first; sample k has the number `first + k`."""
+    """Samples with their numbers, the oldest first. A number may be missing: that sample is damaged."""
 
-    first: int
-    samples: tuple[Sample, ...]
-
-    @property
-    def last(self) -> int:
-        """Number of the last sample; `first - 1` when there is none."""
-        return self.first + len(self.samples) - 1
+    numbers: tuple[int, ...] = ()
+    samples: tuple[Sample, ...] = ()
 
 
 class Spool(Protocol):
-    """What delivery needs of a queue. Numbers start at 0 and are never given twice."""
+    """What delivery needs of a queue. Numbers rise from sample to sample, whatever the clock does."""
 
     @property
-    def dropped(self) -> int:
-        """Samples that had to make room before they were delivered."""
+    def losses(self) -> Losses:
+        """What was never delivered."""
         ...
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Samples not yet acknowledged; damaged ones count until they are found."""
+        ...
 
     def append(self, sample: Sample) -> None:
-        """Add the newest sample."""
+        """Add the newest sample. Never raises."""
         ...
 
     def peek(self, limit: int) -> Batch:
@@ -58,6 +78,14 @@ class Spool(Protocol):
 
     def ack(self, through: int) -> None:
         """Forget every sample up to and including this number. Those that went before do no harm."""
+        ...
+
+    async def sync(self) -> None:
+        """Put on the disk what is not yet there. Never raises."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the files; what they hold stays."""
         ...
 
 
@@ -69,30 +97,37 @@ class MemorySpool:
         self._capacity = capacity
         self._samples: deque[Sample] = deque()
         self._first = 0
-        self._dropped = 0
+        self._losses = Losses()
 
     @property
-    def dropped(self) -> int:
+    def losses(self) -> Losses:
         """See Spool."""
-        return self._dropped
+        return self._losses
 
     def __len__(self) -> int:
         return len(self._samples)
 
     def append(self, sample: Sample) -> None:
         """See Spool."""
-        if len(self._samples) == self._capacity:
-            self._samples.popleft()
-            self._first += 1
-            self._dropped += 1
         self._samples.append(sample)
+        if len(self._samples) > self._capacity:
+            oldest = self._samples.popleft()
+            self._first += 1
+            self._losses = self._losses.gap(1, oldest.recorded_at, self._samples[0].recorded_at)
 
     def peek(self, limit: int) -> Batch:
         """See Spool."""
-        return Batch(first=self._first, samples=tuple(islice(self._samples, limit)))
+        samples = tuple(islice(self._samples, limit))
+        return Batch(numbers=tuple(range(self._first, self._first + len(samples))), samples=samples)
 
     def ack(self, through: int) -> None:
         """See Spool."""
         while self._samples and self._first <= through:
             self._samples.popleft()
             self._first += 1
+
+    async def sync(self) -> None:
+        """See Spool: there is no disk."""
+
+    def close(self) -> None:
+        """See Spool."""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gpuforge_agent import app
+from gpuforge_agent import app, state
 from gpuforge_agent.app import Supervisor, run_until
 from tests.fake_control_plane import KEY, FakeControlPlane
 from tests.running_agent import GPUS, START, RunningAgent, environment, process
@@ -155,6 +155,29 @@ async def test_a_signal_ends_it_with_what_is_left_delivered(
     lines = [json.loads(line) for line in errors.decode().splitlines()]
     assert lines[-1]["event"] == "agent stopped"
     assert KEY not in errors.decode()
+
+
+async def test_what_could_not_be_delivered_is_by_the_next_agent(free_port: int, tmp_path: Path) -> None:
+    plane = FakeControlPlane()
+    url, folder = f"http://127.0.0.1:{free_port}", str(tmp_path / "state")
+    agent = RunningAgent(url, KEY, state_dir=folder)
+    async with agent.running():
+        await agent.clock.more(20)
+    async with plane.serving(free_port):
+        later = START + timedelta(seconds=agent.clock.looks)
+        async with RunningAgent(url, KEY, start=later, state_dir=folder).running():
+            await plane.until(lambda now: len(now.metrics) >= 25 * GPUS)
+    assert_all_arrived(plane)
+
+
+async def test_a_second_agent_on_one_folder_is_refused(plane: FakeControlPlane, tmp_path: Path) -> None:
+    env = environment(plane.url, KEY, GPUFORGE_STATE_DIR=str(tmp_path))
+    with state.claimed(tmp_path):
+        async with process("gpuforge_agent", "run", env=env) as agent:
+            _, errors = await asyncio.wait_for(agent.communicate(), 20)
+    assert agent.returncode == 2
+    assert b"another agent" in errors
+    assert b"Traceback" not in errors
 
 
 async def check(plane: FakeControlPlane, **changes: str) -> tuple[int | None, dict[str, Any]]:

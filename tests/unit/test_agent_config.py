@@ -17,6 +17,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the person who runs the suite has set is not ours."""
     for name in config.AgentSettings.model_fields:
         monkeypatch.delenv(f"GPUFORGE_{name.upper()}", raising=False)
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,8 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("GPUFORGE_INTERVAL_S", "0.5", "interval_s", 0.5),
         ("GPUFORGE_PUSH_INTERVAL_S", "1", "push_interval_s", 1.0),
         ("GPUFORGE_SOURCE", "simulated", "source", "simulated"),
+        ("GPUFORGE_STATE_DIR", "/srv/state", "state_dir", Path("/srv/state")),
+        ("STATE_DIRECTORY", "/var/lib/gpuforge-agent:/other", "state_dir", Path("/var/lib/gpuforge-agent")),
     ],
 )
 def test_the_contracts_variables(
@@ -34,6 +37,11 @@ def test_the_contracts_variables(
 ) -> None:
     monkeypatch.setenv(variable, value)
     assert getattr(config.read({}), field) == read
+
+
+def test_a_state_folder_that_was_asked_for_goes_before_systemds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/gpuforge-agent")
+    assert config.read({"state_dir": "/srv"}).state_dir == Path("/srv")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuforge_agent.spool import MemorySpool, Sample
+from gpuforge_agent.spool import Losses, MemorySpool, Sample
 
 START = datetime(2026, 5, 9, tzinfo=UTC)
 
@@ -39,10 +39,9 @@ def test_it_keeps_the_newest_in_order_and_its_counts_add_up(
             held = [number for number in held if number > through]
         batch = spool.peek(limit)
         assert list(batch.samples) == [sample(number) for number in held[:limit]]
-        assert not held or batch.first == held[0]
-        assert batch.last == batch.first + len(batch.samples) - 1
+        assert list(batch.numbers) == held[:limit]
         assert len(spool) == len(held) <= capacity
-        assert spool.dropped == dropped
+        assert spool.losses.dropped == dropped
         assert appended == acknowledged + dropped + len(spool)
 
 
@@ -59,8 +58,15 @@ def test_acknowledging_what_was_dropped_meanwhile_keeps_what_came_after() -> Non
     spool.append(sample(1))
     in_flight = spool.peek(1)
     spool.append(sample(2))  # 0 makes room while it is under way
-    spool.ack(in_flight.last)
+    spool.ack(in_flight.numbers[-1])
     assert spool.peek(5).samples == (sample(1), sample(2))
+
+
+def test_a_gap_is_told_with_the_times_that_it_spans() -> None:
+    spool = MemorySpool(2)
+    for number in range(5):
+        spool.append(sample(number))
+    assert spool.losses == Losses(dropped=3, since=START, until=START + timedelta(seconds=3))
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5])

@@ -27,6 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from gpuforge_controlplane.storage.grouping import Grouped
+from gpuforge_controlplane.storage import billing_schema as billing_schema  # its tables are of the metadata, too
 from gpuforge_controlplane.storage.schema import metadata
 from gpuforge_shared.errors import Unavailable
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Float,
     ForeignKey,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -25,6 +27,7 @@ from gpuforge_controlplane.storage.columns import to_micros as to_micros
 
 _LIVE = text("status IN ('queued', 'blocked', 'running')")
 _OPEN = text("ended_at IS NULL")
+_ON_METER = text("NOT settled")
 
 tenants = Table(
     "tenants",
@@ -201,7 +204,12 @@ allocations = Table(
     Column("tenant_id", ID),  # as it was at the start: a deleted tenant still owes for it
     Column("started_at", UtcTime, nullable=False),
     Column("ended_at", UtcTime),
+    Column("metered_until", UtcTime),  # the meter's cursor, moved in the transaction that writes the rows
+    Column(
+        "settled", Boolean, nullable=False, server_default=false()
+    ),  # has ended, and is metered to its end
     Index(None, "job_id"),
+    Index("ix_allocations_unsettled", "id", sqlite_where=_ON_METER, postgresql_where=_ON_METER),
     # The last guard: no code path can give a GPU to two jobs at once.
     Index("uq_allocations_live_gpu", "gpu_id", unique=True, sqlite_where=_OPEN, postgresql_where=_OPEN),
     sqlite_autoincrement=True,

@@ -7,11 +7,26 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass
-from typing import Self
+from typing import Literal, Self, TypeAlias
 
 import msgspec
 
-from gpuforge_agent.sources.base import SESSION, Fault, GpuIdentity, Inventory, Reading, Reason, slot_of
+from gpuforge_agent.sources.base import (
+    SESSION,
+    Fault,
+    GpuIdentity,
+    Health,
+    Inventory,
+    Occupancy,
+    Reading,
+    Reason,
+    Xid,
+    slot_of,
+)
+from gpuforge_agent.sources.pci import DEVICES
+
+Answer: TypeAlias = Reading | Health | Occupancy
+"""What the reader says of one GPU."""
 
 _LONGEST_LINE = 1 << 20
 # isolated and without site: no environment variable and no .pth file changes what this process imports, and
@@ -27,6 +42,8 @@ class NvmlSettings:
 
     library: str | None = None
     """Absolute path of the libnvidia-ml to load; None: the one the system finds."""
+    pci_devices: str = str(DEVICES)
+    """Where the kernel lists the cards on the bus."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +68,7 @@ class Done:
 
     inventory: Inventory | None
     fault: Fault | None
+    xids: tuple[Xid, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +82,7 @@ class Stopped:
 class Request(msgspec.Struct, kw_only=True, omit_defaults=False):
     """What the reader is asked for."""
 
-    call: str
+    call: Literal["inventory", "read", "health", "occupancy", "xids"]
     uuids: tuple[str, ...] | None = None
 
 
@@ -73,9 +91,17 @@ class _Message(msgspec.Struct, kw_only=True):
 
     entering: str | None = None
     reading: Reading | None = None
+    health: Health | None = None
+    occupancy: Occupancy | None = None
     inventory: Inventory | None = None
+    xids: tuple[Xid, ...] = ()
     done: bool = False
     fault: Fault | None = None
+
+    @property
+    def answer(self) -> Answer | None:
+        """What it says of a GPU, if it does."""
+        return self.reading or self.health or self.occupancy
 
 
 _decoder = msgspec.json.Decoder(_Message)
@@ -115,7 +141,8 @@ class Child:
         )
         child = cls(process, deadlines, frozenset(avoid))
         seen = [asdict(gpu) for gpu in known]
-        child._send({"library": settings.library, "known": seen, "avoid_slots": sorted(avoid)})
+        opening = {**asdict(settings), "known": seen, "avoid_slots": sorted(avoid)}
+        child._send(opening)
         return child
 
     @property
@@ -128,26 +155,28 @@ class Child:
         """Whether the process has not ended yet."""
         return self._process.returncode is None
 
-    async def ask(self, request: Request, take: Callable[[Reading], None], ends_at: float) -> Done | Stopped:
-        """Send one request and follow its steps; `take` gets each reading at once.
+    async def ask(self, request: Request, take: Callable[[Answer], None], ends_at: float) -> Done | Stopped:
+        """Send one request and follow its steps; `take` gets each answer at once.
 
         `ends_at` is in seconds of time.monotonic: the request is broken off at the first step after it.
         """
         self.in_step = True
         self._send(request)
         inventory: Inventory | None = None
+        xids: tuple[Xid, ...] = ()
         while isinstance(message := await self._receive(), _Message):
             self._started = True
             if message.entering is not None:
                 self._subject = message.entering
-            if message.reading is not None:
-                take(message.reading)
+            if message.answer is not None:
+                take(message.answer)
                 self._subject = None
             inventory = message.inventory or inventory
+            xids += message.xids
             if message.done:
                 self._subject = None
                 self.in_step = False
-                return Done(inventory=inventory, fault=message.fault)
+                return Done(inventory=inventory, fault=message.fault, xids=xids)
             if time.monotonic() > ends_at:
                 return Stopped(subject=None, reason=Reason.NOT_REACHED)
         return Stopped(subject=self._subject, reason=message)

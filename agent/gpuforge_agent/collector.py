@@ -3,25 +3,35 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Literal, Protocol, TypeVar
 
-from gpuforge_agent.child import Child, Deadlines, Done, NvmlSettings, Request, Stopped
+from gpuforge_agent.child import Answer, Child, Deadlines, Done, NvmlSettings, Request, Stopped
 from gpuforge_agent.setbacks import Retries, Setbacks
 from gpuforge_agent.sources.base import (
+    EVENTS,
     SESSION,
     Fault,
     GpuIdentity,
+    Health,
     Inventory,
+    Occupancy,
     Reading,
     Reason,
     Source,
+    Xid,
+    slot_of,
     unread,
 )
+from gpuforge_agent.sources.condition import unknown_health
 
 __all__ = ["ChildCollector", "Collector", "Deadlines", "InlineCollector", "NvmlSettings", "Retries"]
 
 logger = logging.getLogger(__name__)
+
+A = TypeVar("A", Reading, Health, Occupancy)
+Sweep = Literal["read", "health", "occupancy"]
 
 
 class Collector(Protocol):
@@ -33,6 +43,18 @@ class Collector(Protocol):
 
     async def read(self) -> tuple[Reading, ...]:
         """Read every GPU ever seen, by index; what could not be read says why."""
+        ...
+
+    async def health(self) -> tuple[Health, ...]:
+        """Look after every GPU ever seen, by index; what could not be read says why."""
+        ...
+
+    async def occupancy(self) -> tuple[Occupancy, ...]:
+        """Say who works on every GPU ever seen, by index."""
+        ...
+
+    async def xids(self) -> tuple[Xid, ...]:
+        """Answer the Xids that came up since the last call, oldest first."""
         ...
 
     async def close(self) -> None:
@@ -55,6 +77,18 @@ class InlineCollector:
         """See Collector."""
         latest = {reading.uuid: reading for reading in self._source.read()}
         return tuple(latest.values())
+
+    async def health(self) -> tuple[Health, ...]:
+        """See Collector."""
+        return tuple(self._source.health())
+
+    async def occupancy(self) -> tuple[Occupancy, ...]:
+        """See Collector."""
+        return tuple(self._source.occupancy())
+
+    async def xids(self) -> tuple[Xid, ...]:
+        """See Collector."""
+        return tuple(self._source.xids())
 
     async def close(self) -> None:
         """See Collector."""
@@ -105,13 +139,24 @@ class ChildCollector:
 
     async def read(self) -> tuple[Reading, ...]:
         """See Collector. The first one lists the GPUs beforehand."""
+        return await self._of_all("read", Reading, unread)
+
+    async def health(self) -> tuple[Health, ...]:
+        """See Collector."""
+        return await self._of_all("health", Health, unknown_health)
+
+    async def occupancy(self) -> tuple[Occupancy, ...]:
+        """See Collector."""
+        return await self._of_all("occupancy", Occupancy, _unknown_occupancy)
+
+    async def xids(self) -> tuple[Xid, ...]:
+        """See Collector. None while no reader runs: Xids come to an open session alone."""
         async with self._lock:
-            if not self._known:
-                await self._listed()
-            readings = await self._swept()
-        for uuid in self._known.keys() - readings.keys():
-            readings[uuid] = unread(uuid, self._known[uuid].index, self._why_not(uuid))
-        return tuple(sorted(readings.values(), key=lambda reading: (reading.index, reading.uuid)))
+            if self._child is None or self._waits(EVENTS) or self._waits(SESSION):
+                return ()
+            ends_at = time.monotonic() + self._deadlines.call_s
+            answer = await self._ask(Request(call="xids"), {}, ends_at)
+        return answer.xids if isinstance(answer, Done) else ()
 
     async def close(self) -> None:
         """See Collector."""
@@ -131,48 +176,66 @@ class ChildCollector:
                 return answer
         return None
 
-    async def _swept(self) -> dict[str, Reading]:
-        """Read past every GPU that hangs; what is read by then counts."""
-        readings: dict[str, Reading] = {}
+    async def _of_all(
+        self, sweep: Sweep, kind: type[A], instead: Callable[[str, int, Reason], A]
+    ) -> tuple[A, ...]:
+        """Every GPU's answer of that kind, by index."""
+        async with self._lock:
+            if not self._known:
+                await self._listed()
+            swept = await self._swept(sweep)
+        answers = {uuid: answer for uuid, answer in swept.items() if isinstance(answer, kind)}
+        for uuid in self._known.keys() - answers.keys():
+            answers[uuid] = instead(uuid, self._known[uuid].index, self._why_not(sweep, uuid))
+        return tuple(sorted(answers.values(), key=lambda answer: (answer.index, answer.uuid)))
+
+    async def _swept(self, sweep: Sweep) -> Mapping[str, Answer]:
+        """Ask past every GPU that hangs; what is answered by then counts."""
+        answers: dict[str, Answer] = {}
         ends_at = time.monotonic() + self._deadlines.call_s
-        while wanted := self._wanted(readings):
+        while wanted := self._wanted(sweep, answers):
             if self._waits(SESSION) or time.monotonic() > ends_at:
                 break
-            if isinstance(await self._ask(Request(call="read", uuids=wanted), readings, ends_at), Done):
+            if isinstance(await self._ask(Request(call=sweep, uuids=wanted), answers, ends_at), Done):
                 break
-        return readings
+        return answers
 
-    def _wanted(self, readings: dict[str, Reading]) -> tuple[str, ...]:
-        due = (uuid for uuid in self._known if uuid not in readings and self._may_read(uuid))
+    def _wanted(self, sweep: Sweep, answers: Mapping[str, Answer]) -> tuple[str, ...]:
+        due = (uuid for uuid in self._known if uuid not in answers and self._may_ask(sweep, uuid))
         # one that hung before goes last: should it hang again, the others are read by then
         return tuple(
-            sorted(due, key=lambda uuid: (self._setbacks.reason(uuid) is not None, self._known[uuid].index))
+            sorted(due, key=lambda uuid: (self._setback(sweep, uuid) is not None, self._known[uuid].index))
         )
 
-    def _may_read(self, uuid: str) -> bool:
+    def _may_ask(self, sweep: Sweep, uuid: str) -> bool:
         # while an abandoned reader sits in the driver, what hung is left alone: it would catch the next
-        hung = self._setbacks.reason(uuid) is not None
-        return not self._waits(uuid) and not (hung and any(child.alive for child in self._unkillable))
+        hung = self._setback(sweep, uuid) is not None
+        waits = any(map(self._waits, _subjects(sweep, uuid)))
+        return not waits and not (hung and any(child.alive for child in self._unkillable))
 
-    async def _ask(self, request: Request, readings: dict[str, Reading], ends_at: float) -> Done | Stopped:
+    def _setback(self, sweep: Sweep, uuid: str) -> Reason | None:
+        reasons = map(self._setbacks.reason, _subjects(sweep, uuid))
+        return next((reason for reason in reasons if reason is not None), None)
+
+    async def _ask(self, request: Request, answers: dict[str, Answer], ends_at: float) -> Done | Stopped:
         child = await self._ready()
         if isinstance(child, Stopped):
             return child
 
-        def take(reading: Reading) -> None:
-            readings[reading.uuid] = reading
-            self._setbacks.clear(reading.uuid)
+        def take(answer: Answer) -> None:
+            answers[answer.uuid] = answer
+            self._setbacks.clear(_subject(request.call, answer.uuid))
 
         answer = await child.ask(request, take, ends_at)
         if isinstance(answer, Stopped):
             await self._discard()
-            self._note(answer)
+            self._note(replace(answer, subject=answer.subject and _subject(request.call, answer.subject)))
         elif answer.fault is not None:
             # an upgraded driver needs the library loaded anew, an unloading one all handles gone: a new child
             await self._discard()
             self._note(Stopped(subject=SESSION, reason=answer.fault.reason), answer.fault)
         else:
-            self._settled(child)
+            self._settled(child, request)
         return answer
 
     async def _ready(self) -> Child | Stopped:
@@ -201,9 +264,11 @@ class ChildCollector:
             logger.error("reader cannot be killed, abandoned", extra={"pid": child.pid})
             self._unkillable.append(child)
 
-    def _settled(self, child: Child) -> None:
+    def _settled(self, child: Child, request: Request) -> None:
         self._fault = None
         self._setbacks.clear(SESSION)
+        if request.call == "xids":
+            self._setbacks.clear(EVENTS)
         self._setbacks.clear_slots(except_for=child.avoided_slots)
 
     def _note(self, stopped: Stopped, fault: Fault | None = None) -> Stopped:
@@ -223,13 +288,28 @@ class ChildCollector:
     def _avoided_slots(self) -> frozenset[int]:
         return self._setbacks.waiting_slots(self._clock())
 
-    def _why_not(self, uuid: str) -> Reason:
+    def _why_not(self, sweep: Sweep, uuid: str) -> Reason:
         if self._fault is not None:
             return self._fault.reason
-        return self._setbacks.reason(uuid) or Reason.NOT_REACHED
+        return self._setback(sweep, uuid) or Reason.NOT_REACHED
 
     def _by_index(self, uuids: Iterable[str]) -> tuple[GpuIdentity, ...]:
         return tuple(sorted((self._known[uuid] for uuid in uuids), key=lambda gpu: (gpu.index, gpu.uuid)))
+
+
+def _subject(call: str, subject: str) -> str:
+    """What a setback is noted under. One call of many may hang: a GPU that can still be read is read."""
+    per_gpu = subject not in (SESSION, EVENTS) and slot_of(subject) is None
+    return f"{call} {subject}" if per_gpu and call != "read" else subject
+
+
+def _subjects(sweep: Sweep, uuid: str) -> tuple[str, ...]:
+    """What keeps a sweep off a GPU: a hang in the plain reading keeps off all."""
+    return tuple({uuid: None, _subject(sweep, uuid): None})
+
+
+def _unknown_occupancy(uuid: str, index: int, reason: Reason) -> Occupancy:
+    return Occupancy(uuid=uuid, index=index, processes=None, reason=reason)
 
 
 _SESSION_DETAILS = {

@@ -1,8 +1,10 @@
 """The child process in which NVML may hang: reads on request and says at each step what it is about to touch.
 
-One JSON object a line. In: first `{"library", "known", "avoid_slots"}`, then `{"call": "inventory"}` or
-`{"call": "read", "uuids"}`. Out: any number of `{"entering"}` and `{"reading"}`, an `{"inventory"}` where
-asked for, and `{"done": true, "fault"}`. It imports as little as it can: it exists beside every agent.
+One JSON object a line. In: first `{"library", "known", "avoid_slots", "pci_devices"}`, then any of
+`{"call": "inventory"}`, `{"call": "xids"}` and `{"call": "read" | "health" | "occupancy", "uuids"}`. Out: at
+each step an `{"entering"}`; what was asked for, as `{"inventory"}`, as `{"xids"}`, or a GPU a line as
+`{"reading"}`, `{"health"}` or `{"occupancy"}`; at last `{"done": true, "fault"}`. It imports as little as it
+can: it exists beside every agent.
 """
 
 import ctypes
@@ -10,12 +12,13 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from gpuforge_agent.sources.base import GpuIdentity, Source
-from gpuforge_agent.sources.nvml import NvmlSource
+from gpuforge_agent.sources.session import NvmlSource
 
 PR_SET_PDEATHSIG = 1
 
@@ -32,6 +35,7 @@ def main(parent: int) -> None:
         known=[GpuIdentity(**gpu) for gpu in opening["known"]],
         avoid_slots=frozenset(opening["avoid_slots"]),
         entering=lambda subject: say({"entering": subject}),
+        pci_devices=Path(opening["pci_devices"]),
     )
     for line in sys.stdin.buffer:
         serve(json.loads(line), source, say)
@@ -40,13 +44,24 @@ def main(parent: int) -> None:
 
 def serve(request: dict[str, Any], source: Source, say: Callable[[dict[str, Any]], None]) -> None:
     """Answer one request."""
-    if request["call"] == "inventory":
-        say({"inventory": asdict(source.inventory())})
-    else:
-        for reading in source.read(request["uuids"]):
-            say({"reading": asdict(reading)})
+    for name, answer in _answers(request, source):
+        say({name: answer})
     fault = source.fault
     say({"done": True, "fault": None if fault is None else asdict(fault)})
+
+
+def _answers(request: dict[str, Any], source: Source) -> Iterator[tuple[str, Any]]:
+    match request["call"]:
+        case "inventory":
+            yield "inventory", asdict(source.inventory())
+        case "xids":
+            yield "xids", [asdict(xid) for xid in source.xids()]
+        case "read":
+            yield from (("reading", asdict(each)) for each in source.read(request["uuids"]))
+        case "health":
+            yield from (("health", asdict(each)) for each in source.health(request["uuids"]))
+        case "occupancy":
+            yield from (("occupancy", asdict(each)) for each in source.occupancy(request["uuids"]))
 
 
 def _speaker() -> Callable[[dict[str, Any]], None]:

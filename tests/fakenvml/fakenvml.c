@@ -6,6 +6,7 @@
  *   driver 550.54.14     cuda 12040
  *   init 9               what nvmlInit answers (0 when absent; without a file: 9, driver not loaded)
  *   hang 1               nvmlInit does not return until a later state says otherwise
+ *   hang.events 1        nor does the wait for events
  *   session 2            the driver's load: a session opened under another number is stale
  *   stale 999            what a stale session answers to every call, for good
  *
@@ -17,6 +18,9 @@
  *   error <function|*> <code>                    that function (without _v2, _v3), or every one, fails so
  *   hang <function|*>                            it does not return until a later state says otherwise
  *   crash <function|*>                           it takes the process down (SIGSEGV)
+ *   process <pid> compute|graphics <bytes> <MIG instance|-1>
+ *   mig <uuid> <GPU instance> <compute instance> <MiB> <slices>
+ *   xid <number> <code>                          an event; numbers grow, what was shown before a session is past
  *
  * -DOLD_DRIVER leaves out the symbols that drivers before R510 lack.
  */
@@ -33,32 +37,49 @@ typedef unsigned int Uint;
 typedef unsigned long long Ullong;
 
 enum { SUCCESS, UNINITIALIZED, INVALID_ARGUMENT, NOT_SUPPORTED, NOT_FOUND = 6, INSUFFICIENT_SIZE,
-       DRIVER_NOT_LOADED = 9, VERSION_MISMATCH = 25, UNKNOWN = 999 };
+       DRIVER_NOT_LOADED = 9, TIMEOUT = 10, VERSION_MISMATCH = 25, UNKNOWN = 999 };
 
 #define NUMBERS(X) \
     X(memory_total, "memory.total") X(memory_reserved, "memory.reserved") X(memory_used, "memory.used") \
     X(memory_utilization, "memory.utilization") X(temperature, "temperature") X(power, "power") \
     X(power_limit, "power.limit") X(fan, "fan") X(clock_graphics, "clock.graphics") X(clock_sm, "clock.sm") \
     X(clock_memory, "clock.memory") X(clock_video, "clock.video") X(persistence, "persistence") \
-    X(performance, "performance") X(compute_major, "compute.major") X(compute_minor, "compute.minor")
+    X(performance, "performance") X(compute_major, "compute.major") X(compute_minor, "compute.minor") \
+    X(clock_sm_max, "clock.sm.max") X(throttle, "throttle") \
+    X(ecc_volatile_corrected, "ecc.volatile.corrected") X(ecc_volatile_uncorrected, "ecc.volatile.uncorrected") \
+    X(ecc_aggregate_corrected, "ecc.aggregate.corrected") \
+    X(ecc_aggregate_uncorrected, "ecc.aggregate.uncorrected") \
+    X(rows_corrected, "rows.corrected") X(rows_uncorrected, "rows.uncorrected") \
+    X(rows_pending, "rows.pending") X(rows_failed, "rows.failed") \
+    X(pcie_generation, "pcie.generation") X(pcie_generation_max, "pcie.generation.max") \
+    X(pcie_width, "pcie.width") X(pcie_width_max, "pcie.width.max") X(pcie_replays, "pcie.replays") \
+    X(nvlink_links, "nvlink.links") X(nvlink_active, "nvlink.active") X(nvlink_replay, "nvlink.replay") \
+    X(nvlink_recovery, "nvlink.recovery") X(nvlink_crc_flit, "nvlink.crc.flit") \
+    X(nvlink_crc_data, "nvlink.crc.data") X(recovery_action, "recovery.action") X(mig_mode, "mig.mode")
 
-enum { MAX_GPUS = 64, MAX_RULES = 16, MAX_SERIES = 64, TEXT = 96 };
+enum { MAX_GPUS = 64, MAX_RULES = 16, MAX_SERIES = 64, MAX_PROCESSES = 64, MAX_MIG = 7, MAX_XIDS = 16, TEXT = 96 };
 
 struct number { int present; Ullong value; };
 enum effect { ERROR, HANG, CRASH };
 struct rule { char function[TEXT]; int code; enum effect effect; };
+struct process { Uint pid; int graphics; Ullong used; int instance; };
+struct mig { char uuid[TEXT]; Uint gpu_instance, compute_instance, memory_mb, slices; };
+struct xid { int number; Uint code; };
 struct gpu {
     char uuid[TEXT], name[TEXT], pci[TEXT], serial[TEXT];
     Uint utilization[MAX_SERIES];
-    int utilization_count, rule_count;
+    int utilization_count, rule_count, process_count, mig_count, xid_count;
     struct rule rules[MAX_RULES];
+    struct process processes[MAX_PROCESSES];
+    struct mig migs[MAX_MIG];
+    struct xid xids[MAX_XIDS];
 #define X(member, key) struct number member;
     NUMBERS(X)
 #undef X
 };
 struct host {
     char driver[TEXT];
-    int cuda, init, hang, session, stale, gpu_count;
+    int cuda, init, hang, hang_events, session, stale, gpu_count;
     struct gpu gpus[MAX_GPUS];
 };
 
@@ -96,6 +117,30 @@ static void set_series(struct gpu *gpu, const char *value)
     }
 }
 
+static void set_process(struct gpu *gpu, const char *value)
+{
+    char kind[16];
+    if (gpu->process_count == MAX_PROCESSES) abort();
+    struct process *process = &gpu->processes[gpu->process_count++];
+    if (sscanf(value, "%u %15s %llu %d", &process->pid, kind, &process->used, &process->instance) != 4) abort();
+    process->graphics = !strcmp(kind, "graphics");
+}
+
+static void set_mig(struct gpu *gpu, const char *value)
+{
+    if (gpu->mig_count == MAX_MIG) abort();
+    struct mig *mig = &gpu->migs[gpu->mig_count++];
+    if (sscanf(value, "%95s %u %u %u %u", mig->uuid, &mig->gpu_instance, &mig->compute_instance, &mig->memory_mb,
+               &mig->slices) != 5) abort();
+}
+
+static void set_xid(struct gpu *gpu, const char *value)
+{
+    if (gpu->xid_count == MAX_XIDS) abort();
+    struct xid *xid = &gpu->xids[gpu->xid_count++];
+    if (sscanf(value, "%d %u", &xid->number, &xid->code) != 2) abort();
+}
+
 static void set_gpu(struct gpu *gpu, const char *key, const char *value)
 {
     if (!strcmp(key, "uuid")) set_text(gpu->uuid, value);
@@ -106,6 +151,9 @@ static void set_gpu(struct gpu *gpu, const char *key, const char *value)
     else if (!strcmp(key, "error")) set_rule(gpu, value, ERROR);
     else if (!strcmp(key, "hang")) set_rule(gpu, value, HANG);
     else if (!strcmp(key, "crash")) set_rule(gpu, value, CRASH);
+    else if (!strcmp(key, "process")) set_process(gpu, value);
+    else if (!strcmp(key, "mig")) set_mig(gpu, value);
+    else if (!strcmp(key, "xid")) set_xid(gpu, value);
     else set_number(gpu, key, value);
 }
 
@@ -115,6 +163,7 @@ static void set_host(struct host *host, const char *key, const char *value)
     else if (!strcmp(key, "cuda")) host->cuda = atoi(value);
     else if (!strcmp(key, "init")) host->init = atoi(value);
     else if (!strcmp(key, "hang")) host->hang = atoi(value);
+    else if (!strcmp(key, "hang.events")) host->hang_events = atoi(value);
     else if (!strcmp(key, "session")) host->session = atoi(value);
     else if (!strcmp(key, "stale")) host->stale = atoi(value);
 }
@@ -170,10 +219,13 @@ static struct rule *rule_for(struct gpu *gpu, const char *function, enum effect 
 
 static void linger(void) { nanosleep(&(struct timespec){0, 2000000}, NULL); }
 
-/* What every call on a GPU begins with: *found is its state as of now. A handle is its index + 1. */
+/* A handle is its GPU's index + 1, and of its MIG device n, n * 1000 more. */
+static int mig_of(void *handle) { return (int)((size_t)handle / 1000) - 1; }
+
+/* What every call on a GPU begins with: *found is its state as of now. */
 static Return enter(void *handle, const char *function, struct gpu **found)
 {
-    size_t index = (size_t)handle - 1;
+    size_t index = (size_t)handle % 1000 - 1;
     for (;;) {
         struct host *host = state();
         Return status = session(host);
@@ -277,7 +329,12 @@ Return nvmlDeviceGetIndex(void *handle, Uint *out)
 #define GPU_TEXT(function, member) \
     Return function(void *handle, char *out, Uint length) \
     { ENTER(handle, #function); return text(gpu->member, out, length); }
-GPU_TEXT(nvmlDeviceGetUUID, uuid)
+Return nvmlDeviceGetUUID(void *handle, char *out, Uint length)
+{
+    ENTER(handle, "nvmlDeviceGetUUID");
+    int mig = mig_of(handle);
+    return text(mig < 0 ? gpu->uuid : gpu->migs[mig].uuid, out, length);
+}
 GPU_TEXT(nvmlDeviceGetName, name)
 GPU_TEXT(nvmlDeviceGetSerial, serial)
 
@@ -356,7 +413,7 @@ GPU_NUMBER(nvmlDeviceGetPerformanceState, performance)
 GPU_ZERO(nvmlDeviceGetComputeMode)
 GPU_ZERO(nvmlDeviceGetDisplayActive)
 GPU_ZERO(nvmlDeviceGetDisplayMode)
-GPU_ZERO(nvmlDeviceIsMigDeviceHandle)
+Return nvmlDeviceIsMigDeviceHandle(void *handle, Uint *out) { *out = mig_of(handle) >= 0; return SUCCESS; }
 
 static Return clock_of(struct gpu *gpu, Uint kind, Uint *out)
 {
@@ -366,7 +423,11 @@ static Return clock_of(struct gpu *gpu, Uint kind, Uint *out)
 #define GPU_CLOCK(function) \
     Return function(void *handle, Uint kind, Uint *out) { ENTER(handle, #function); return clock_of(gpu, kind, out); }
 GPU_CLOCK(nvmlDeviceGetClockInfo)
-GPU_CLOCK(nvmlDeviceGetMaxClockInfo)
+Return nvmlDeviceGetMaxClockInfo(void *handle, Uint kind, Uint *out)
+{
+    ENTER(handle, "nvmlDeviceGetMaxClockInfo");
+    return kind == 1 ? number(gpu->clock_sm_max, out) : clock_of(gpu, kind, out);
+}
 
 Return nvmlDeviceGetCudaComputeCapability(void *handle, Uint *major, Uint *minor)
 {
@@ -382,18 +443,204 @@ GPU_UNSUPPORTED(nvmlDeviceGetDriverModel)
 GPU_UNSUPPORTED(nvmlDeviceGetDriverModel_v2)
 GPU_UNSUPPORTED(nvmlDeviceGetDecoderUtilization)
 GPU_UNSUPPORTED(nvmlDeviceGetEncoderUtilization)
-GPU_UNSUPPORTED(nvmlDeviceGetMigMode)
 GPU_UNSUPPORTED(nvmlDeviceGetPcieThroughput)
 GPU_UNSUPPORTED(nvmlDeviceGetProcessUtilization)
-GPU_UNSUPPORTED(nvmlDeviceGetTotalEccErrors)
 
-/* no process runs on these GPUs */
-#define GPU_PROCESSES(function, suffix) \
-    Return function##suffix(void *handle, Uint *count, void *out) \
-    { ENTER(handle, #function); (void)gpu; (void)out; *count = 0; return SUCCESS; }
-GPU_PROCESSES(nvmlDeviceGetComputeRunningProcesses, _v2)
-GPU_PROCESSES(nvmlDeviceGetGraphicsRunningProcesses, _v2)
+/* ---- health ---- */
+
+GPU_NUMBER(nvmlDeviceGetCurrPcieLinkGeneration, pcie_generation)
+GPU_NUMBER(nvmlDeviceGetMaxPcieLinkGeneration, pcie_generation_max)
+GPU_NUMBER(nvmlDeviceGetCurrPcieLinkWidth, pcie_width)
+GPU_NUMBER(nvmlDeviceGetMaxPcieLinkWidth, pcie_width_max)
+GPU_NUMBER(nvmlDeviceGetPcieReplayCounter, pcie_replays)
+
+static Return wide(struct number from, Ullong *out) { *out = from.value; return from.present ? SUCCESS : NOT_SUPPORTED; }
+
+Return nvmlDeviceGetCurrentClocksThrottleReasons(void *handle, Ullong *out)
+{
+    ENTER(handle, "nvmlDeviceGetCurrentClocksEventReasons");
+    return wide(gpu->throttle, out);
+}
 #ifndef OLD_DRIVER
-GPU_PROCESSES(nvmlDeviceGetComputeRunningProcesses, _v3)
-GPU_PROCESSES(nvmlDeviceGetGraphicsRunningProcesses, _v3)
+Return nvmlDeviceGetCurrentClocksEventReasons(void *handle, Ullong *out)
+{
+    return nvmlDeviceGetCurrentClocksThrottleReasons(handle, out);
+}
 #endif
+
+Return nvmlDeviceGetTotalEccErrors(void *handle, Uint uncorrected, Uint aggregate, Ullong *out)
+{
+    ENTER(handle, "nvmlDeviceGetTotalEccErrors");
+    struct number counters[2][2] = {{gpu->ecc_volatile_corrected, gpu->ecc_volatile_uncorrected},
+                                    {gpu->ecc_aggregate_corrected, gpu->ecc_aggregate_uncorrected}};
+    return aggregate > 1 || uncorrected > 1 ? INVALID_ARGUMENT : wide(counters[aggregate][uncorrected], out);
+}
+
+Return nvmlDeviceGetRemappedRows(void *handle, Uint *corrected, Uint *uncorrected, Uint *pending, Uint *failed)
+{
+    ENTER(handle, "nvmlDeviceGetRemappedRows");
+    number(gpu->rows_corrected, corrected);
+    number(gpu->rows_uncorrected, uncorrected);
+    number(gpu->rows_pending, pending);
+    return number(gpu->rows_failed, failed);
+}
+
+Return nvmlDeviceGetNvLinkState(void *handle, Uint link, Uint *out)
+{
+    ENTER(handle, "nvmlDeviceGetNvLinkState");
+    if (!gpu->nvlink_links.present) return NOT_SUPPORTED;
+    if (link >= gpu->nvlink_links.value) return INVALID_ARGUMENT;
+    *out = link < gpu->nvlink_active.value;
+    return SUCCESS;
+}
+
+struct field { Uint id, scope; long long timestamp, latency; Uint type, result; union { Ullong wide; Uint narrow; } value; };
+Return nvmlDeviceGetFieldValues(void *handle, int count, struct field *fields)
+{
+    ENTER(handle, "nvmlDeviceGetFieldValues");
+    for (int i = 0; i < count; i++) {
+        struct field *field = &fields[i];
+        struct number from = field->id == 38 ? gpu->nvlink_crc_flit : field->id == 45 ? gpu->nvlink_crc_data
+            : field->id == 52 ? gpu->nvlink_replay : field->id == 59 ? gpu->nvlink_recovery
+            : field->id == 230 ? gpu->recovery_action : (struct number){0, 0};
+        field->type = field->id == 230 ? 1 : 3; /* unsigned int; unsigned long long */
+        field->value.wide = from.value;
+        field->result = from.present ? SUCCESS : NOT_SUPPORTED;
+#ifdef OLD_DRIVER
+        if (field->id == 230) field->result = INVALID_ARGUMENT;
+#endif
+    }
+    return SUCCESS;
+}
+
+/* ---- MIG ---- */
+
+Return nvmlDeviceGetMigMode(void *handle, Uint *now, Uint *next)
+{
+    ENTER(handle, "nvmlDeviceGetMigMode");
+    number(gpu->mig_mode, next);
+    return number(gpu->mig_mode, now);
+}
+
+Return nvmlDeviceGetMaxMigDeviceCount(void *handle, Uint *out)
+{
+    ENTER(handle, "nvmlDeviceGetMaxMigDeviceCount");
+    *out = gpu->mig_mode.present ? MAX_MIG : 0;
+    return SUCCESS;
+}
+
+Return nvmlDeviceGetMigDeviceHandleByIndex(void *handle, Uint index, void **out)
+{
+    ENTER(handle, "nvmlDeviceGetMigDeviceHandleByIndex");
+    if (index >= (Uint)gpu->mig_count) return NOT_FOUND;
+    *out = (void *)((size_t)handle + 1000 * (index + 1));
+    return SUCCESS;
+}
+
+Return nvmlDeviceGetDeviceHandleFromMigDeviceHandle(void *handle, void **out)
+{
+    *out = (void *)((size_t)handle % 1000);
+    return mig_of(handle) < 0 ? INVALID_ARGUMENT : SUCCESS;
+}
+
+#define MIG_NUMBER(function, member) \
+    Return function(void *handle, Uint *out) \
+    { \
+        ENTER(handle, #function); \
+        int mig = mig_of(handle); \
+        if (mig < 0 || mig >= gpu->mig_count) return INVALID_ARGUMENT; \
+        *out = gpu->migs[mig].member; \
+        return SUCCESS; \
+    }
+MIG_NUMBER(nvmlDeviceGetGpuInstanceId, gpu_instance)
+MIG_NUMBER(nvmlDeviceGetComputeInstanceId, compute_instance)
+
+struct attributes { Uint multiprocessors, copy, decoders, encoders, jpeg, ofa, gpu_slices, compute_slices; Ullong memory_mb; };
+Return nvmlDeviceGetAttributes_v2(void *handle, struct attributes *out)
+{
+    ENTER(handle, "nvmlDeviceGetAttributes");
+    int mig = mig_of(handle);
+    if (mig < 0 || mig >= gpu->mig_count) return INVALID_ARGUMENT;
+    memset(out, 0, sizeof *out);
+    out->gpu_slices = gpu->migs[mig].slices;
+    out->memory_mb = gpu->migs[mig].memory_mb;
+    return SUCCESS;
+}
+
+/* ---- processes ---- */
+
+struct process_info { Uint pid; Ullong used; Uint gpu_instance, compute_instance; };
+static Return processes_of(struct gpu *gpu, int graphics, Uint *count, struct process_info *out)
+{
+    Uint room = *count, found = 0;
+    for (int i = 0; i < gpu->process_count; i++) {
+        struct process *from = &gpu->processes[i];
+        if (from->graphics != graphics) continue;
+        if (out && found < room) out[found] = (struct process_info){from->pid, from->used, from->instance, -1};
+        found++;
+    }
+    *count = found;
+    return found <= room ? SUCCESS : INSUFFICIENT_SIZE;
+}
+
+#define GPU_PROCESSES(function, suffix, graphics) \
+    Return function##suffix(void *handle, Uint *count, struct process_info *out) \
+    { ENTER(handle, #function); return processes_of(gpu, graphics, count, out); }
+GPU_PROCESSES(nvmlDeviceGetComputeRunningProcesses, _v2, 0)
+GPU_PROCESSES(nvmlDeviceGetGraphicsRunningProcesses, _v2, 1)
+#ifndef OLD_DRIVER
+GPU_PROCESSES(nvmlDeviceGetComputeRunningProcesses, _v3, 0)
+GPU_PROCESSES(nvmlDeviceGetGraphicsRunningProcesses, _v3, 1)
+#endif
+
+/* ---- events: one set a process ---- */
+
+enum { XID_EVENT = 8 };
+static int heard[MAX_GPUS], listening[MAX_GPUS]; /* number of the last Xid told; whether the set is told */
+
+Return nvmlEventSetCreate(void **out)
+{
+    struct host *host = state();
+    Return status = session(host);
+    memset(listening, 0, sizeof listening);
+    *out = (void *)1;
+    return status;
+}
+Return nvmlEventSetFree(void *set) { (void)set; return SUCCESS; }
+
+Return nvmlDeviceGetSupportedEventTypes(void *handle, Ullong *out)
+{
+    ENTER(handle, "nvmlDeviceGetSupportedEventTypes");
+    (void)gpu;
+    *out = XID_EVENT;
+    return SUCCESS;
+}
+
+Return nvmlDeviceRegisterEvents(void *handle, Ullong types, void *set)
+{
+    ENTER(handle, "nvmlDeviceRegisterEvents");
+    int index = (int)(size_t)handle - 1;
+    (void)set;
+    listening[index] = (types & XID_EVENT) != 0;
+    heard[index] = gpu->xid_count ? gpu->xids[gpu->xid_count - 1].number : 0;
+    return SUCCESS;
+}
+
+struct event { void *device; Ullong type, data; Uint gpu_instance, compute_instance; };
+Return nvmlEventSetWait_v2(void *set, struct event *out, Uint timeout)
+{
+    struct host *host = state();
+    Return status = session(host);
+    (void)set; (void)timeout;
+    for (; !status && host->hang_events; host = state()) linger();
+    for (int i = 0; !status && i < host->gpu_count; i++) {
+        struct gpu *gpu = &host->gpus[i];
+        for (int x = 0; listening[i] && x < gpu->xid_count; x++) {
+            if (gpu->xids[x].number <= heard[i]) continue;
+            heard[i] = gpu->xids[x].number;
+            *out = (struct event){(void *)(size_t)(i + 1), XID_EVENT, gpu->xids[x].code, -1, -1};
+            return SUCCESS;
+        }
+    }
+    return status ? status : TIMEOUT;
+}

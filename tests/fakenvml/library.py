@@ -21,6 +21,58 @@ UNKNOWN = 999
 EVERY_CALL = "*"
 
 
+WELL = {
+    "clock.graphics": 1755,
+    "clock.sm": 1755,
+    "clock.memory": 2619,
+    "clock.video": 1545,
+    "clock.sm.max": 1980,
+    "throttle": 0,
+    "ecc.volatile.corrected": 0,
+    "ecc.volatile.uncorrected": 0,
+    "ecc.aggregate.corrected": 0,
+    "ecc.aggregate.uncorrected": 0,
+    "rows.corrected": 0,
+    "rows.uncorrected": 0,
+    "rows.pending": 0,
+    "rows.failed": 0,
+    "pcie.generation": 5,
+    "pcie.generation.max": 5,
+    "pcie.width": 16,
+    "pcie.width.max": 16,
+    "pcie.replays": 0,
+    "nvlink.links": 18,
+    "nvlink.active": 18,
+    "nvlink.replay": 0,
+    "nvlink.recovery": 0,
+    "nvlink.crc.flit": 0,
+    "nvlink.crc.data": 0,
+    "recovery.action": 0,
+}
+"""What a card in perfect health answers, by key of NUMBERS in fakenvml.c."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One process on a GPU."""
+
+    pid: int
+    kind: str = "compute"
+    used: int = 0
+    """Bytes."""
+    gpu_instance: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mig:
+    """One MIG device."""
+
+    uuid: str
+    gpu_instance: int
+    memory_mb: int = 9_856
+    slices: int = 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
     """One GPU as the driver sees it, in NVML's own units; None: the driver answers NOT_SUPPORTED."""
@@ -37,7 +89,12 @@ class Gpu:
     temperature: int | None = 31
     power_mw: int | None = 70_000
     power_limit_mw: int | None = 700_000
-    further: Mapping[str, int] = field(default_factory=dict)
+    processes: Sequence["Process"] = ()
+    mig: Sequence["Mig"] = ()
+    """The MIG devices; MIG is on where there are any."""
+    xids: Sequence[tuple[int, int]] = ()
+    """(growing number, Xid) of every event so far."""
+    further: Mapping[str, int | None] = field(default_factory=dict)
     """Key of NUMBERS in fakenvml.c -> value."""
     errors: Mapping[str, int] = field(default_factory=dict)
     """Function -> the code it answers."""
@@ -47,6 +104,11 @@ class Gpu:
     def lost(self) -> "Gpu":
         """The same card after it fell off the bus: every call on it answers 15."""
         return replace(self, errors={EVERY_CALL: GPU_IS_LOST})
+
+    def with_figures(self, **further: int | None) -> "Gpu":
+        """The same card with other numbers; `ecc_volatile_uncorrected=1` is the key with dots for `_`."""
+        told = {name.replace("_", "."): number for name, number in further.items()}
+        return replace(self, further={**self.further, **told})
 
     def hanging(self, function: str = EVERY_CALL) -> "Gpu":
         """The same card, with a call on it that does not return."""
@@ -62,6 +124,8 @@ class Gpu:
             "temperature": self.temperature,
             "power": self.power_mw,
             "power.limit": self.power_limit_mw,
+            "mig.mode": int(bool(self.mig)),
+            **WELL,
             **self.further,
         }
         return [
@@ -72,6 +136,9 @@ class Gpu:
             *(f"error {function} {code}" for function, code in self.errors.items()),
             *(f"hang {function}" for function in self.hangs),
             *(f"crash {function}" for function in self.crashes),
+            *(f"process {one.pid} {one.kind} {one.used} {one.gpu_instance}" for one in self.processes),
+            *(f"mig {one.uuid} {one.gpu_instance} 0 {one.memory_mb} {one.slices}" for one in self.mig),
+            *(f"xid {number} {code}" for number, code in self.xids),
         ]
 
 
@@ -85,6 +152,8 @@ class Host:
     """What nvmlInit answers."""
     hang: bool = False
     """Whether nvmlInit does not return."""
+    hang_events: bool = False
+    """Whether the wait for events does not return."""
     session: int = 1
     """Which load of the driver this is: sessions of an earlier one are stale."""
     stale: int = UNKNOWN
@@ -93,7 +162,7 @@ class Host:
     def text(self) -> str:
         """The state file."""
         keys = {"driver": self.driver, "cuda": 12040, "init": self.init, "hang": int(self.hang)}
-        session = {"session": self.session, "stale": self.stale}
+        session = {"session": self.session, "stale": self.stale, "hang.events": int(self.hang_events)}
         lines = [f"{key} {value}" for key, value in (keys | session).items()]
         for gpu in self.gpus:
             lines += gpu.lines()

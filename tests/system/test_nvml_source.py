@@ -223,7 +223,7 @@ async def test_a_reloaded_driver_is_opened_anew_by_the_inventory_too(
 ) -> None:
     before = await collector.inventory()
     fakenvml.show(replace(eight_gpus(), session=2))
-    assert await collector.inventory() == before
+    assert await collector.inventory() == replace(before, reopened=1)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ async def test_a_host_without_gpus_is_no_fault(fakenvml: FakeNvml, collector: Ch
 ASLEEP = """
 import sys
 from pathlib import Path
-from gpuforge_agent.sources.nvml import NvmlSource
+from gpuforge_agent.sources.session import NvmlSource
 source = NvmlSource(sys.argv[1], pci_devices=Path(sys.argv[2]))
 source.inventory()
 for name in sys.argv[3:]:

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from gpuforge_agent import host
 from gpuforge_agent.app import every, next_due, spread_s
+from gpuforge_agent.collector import InlineCollector
 from gpuforge_agent.notify import notify
 from gpuforge_agent.push import AWAY, REFUSED, REFUSED_FLOOR_S, patience_s, reasons_by_index
 from gpuforge_agent.sampler import Sampler
 from gpuforge_agent.sources.base import Fault, GpuIdentity, Inventory, Reading, Reason
+from gpuforge_agent.sources.simulated import SimulatedSource
 from gpuforge_agent.spool import MemorySpool, Sample
 from gpuforge_client.failures import CertificateRefused, ControlPlaneUnreachable, UnexpectedAnswer
 from gpuforge_shared.errors import (
@@ -202,10 +204,11 @@ def card(number: int) -> GpuIdentity:
     return GpuIdentity(uuid=f"GPU-{number}", index=number, model="H100", vram_mb=1, pci_bus_id=None)
 
 
-class Cards:
+class Cards(InlineCollector):
     """A collector whose host changes at will; it counts how often it is asked for its list."""
 
     def __init__(self) -> None:
+        super().__init__(SimulatedSource("cards", gpu_count=0))
         self.now = Inventory(gpus=(card(0), card(1)))
         self.readings: tuple[Reading, ...] = (Reading(uuid="GPU-0", index=0, temperature_c=40.0),)
         self.listed = 0

@@ -5,8 +5,10 @@ from pathlib import Path
 import pynvml
 import pytest
 
-from gpuforge_agent.sources import nvml
+from gpuforge_agent.sources import figures, nvml, session
 from gpuforge_agent.sources.base import MEASURES, GpuIdentity, Reason, slot, slot_of, unread
+from gpuforge_agent.sources.pci import PciBus
+from gpuforge_agent.sources.ranges import within
 
 
 @pytest.mark.parametrize(
@@ -65,11 +67,11 @@ def test_the_older_call_is_not_made_on_a_lost_gpu() -> None:
     ],
 )
 def test_success_with_nonsense_is_out_of_range(value: int, expected: int | Reason) -> None:
-    assert nvml.within(value, 0, 100) == expected
+    assert within(value, 0, 100) == expected
 
 
 def test_not_a_number_is_out_of_range() -> None:
-    assert nvml.within(float("nan"), 0.0, 100.0) is Reason.OUT_OF_RANGE
+    assert within(float("nan"), 0.0, 100.0) is Reason.OUT_OF_RANGE
 
 
 @pytest.mark.parametrize(
@@ -83,22 +85,31 @@ def test_a_card_that_the_kernel_suspended_is_asleep(
         power = tmp_path / "0000:3b:00.0" / "power"
         power.mkdir(parents=True)
         (power / "runtime_status").write_text(status)
-    assert nvml.is_asleep("00000000:3B:00.0", tmp_path) is asleep
+    assert PciBus(tmp_path).is_asleep("00000000:3B:00.0") is asleep
 
 
 @pytest.mark.parametrize("pci_bus_id", [None, "", "nonsense"])
 def test_a_card_without_a_place_on_the_bus_counts_as_awake(tmp_path: Path, pci_bus_id: str | None) -> None:
-    assert not nvml.is_asleep(pci_bus_id, tmp_path)
+    assert not PciBus(tmp_path).is_asleep(pci_bus_id)
 
 
 def test_nvml_is_opened_anew_ever_more_rarely_and_never_while_something_answers() -> None:
-    assert [sweeps for sweeps in range(49) if nvml._worth_reopening(sweeps)] == [1, 2, 4, 8, 12, 24, 36, 48]
+    assert [sweeps for sweeps in range(49) if session._worth_reopening(sweeps)] == [
+        1,
+        2,
+        4,
+        8,
+        12,
+        24,
+        36,
+        48,
+    ]
 
 
 def test_a_card_keeps_what_it_said_of_itself_before() -> None:
     before = GpuIdentity(uuid="GPU-1", index=3, model="NVIDIA H200", vram_mb=143_771, pci_bus_id="0:3B:0.0")
-    now = GpuIdentity(uuid="GPU-1", index=2, model=nvml.UNKNOWN_MODEL, vram_mb=None, pci_bus_id=None)
-    assert nvml._completed(now, before) == GpuIdentity(
+    now = GpuIdentity(uuid="GPU-1", index=2, model=figures.UNKNOWN_MODEL, vram_mb=None, pci_bus_id=None)
+    assert figures.completed(now, before) == GpuIdentity(
         uuid="GPU-1", index=2, model="NVIDIA H200", vram_mb=143_771, pci_bus_id="0:3B:0.0"
     )
 

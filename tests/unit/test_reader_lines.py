@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from gpuforge_agent import child as child_module
-from gpuforge_agent.child import Child, Deadlines, Done, NvmlSettings, Request, Stopped
+from gpuforge_agent.child import Answer, Child, Deadlines, Done, NvmlSettings, Request, Stopped
 from gpuforge_agent.reader import serve
 from gpuforge_agent.sources.base import SESSION, Fault, Inventory, Reading, Reason, slot
 from gpuforge_agent.sources.simulated import SimulatedSource
@@ -33,10 +33,10 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child_module, "_BOOT", script)
 
 
-async def ask(*lines: str, ends_in_s: float = 60.0) -> tuple[Done | Stopped, list[Reading]]:
+async def ask(*lines: str, ends_in_s: float = 60.0) -> tuple[Done | Stopped, list[Answer]]:
     settings = NvmlSettings(library="\n".join(lines))
     child = await Child.launch(settings, [], [], Deadlines())
-    taken: list[Reading] = []
+    taken: list[Answer] = []
     answer = await child.ask(Request(call="read"), taken.append, time.monotonic() + ends_in_s)
     assert await child.end()
     return answer, taken

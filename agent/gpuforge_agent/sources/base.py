@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 
 class Reason(StrEnum):
@@ -12,6 +12,7 @@ class Reason(StrEnum):
     NOT_SUPPORTED = "not_supported"  # this GPU, or this mode of it (MIG, unified memory), has no such figure
     NO_PERMISSION = "no_permission"
     LOST = "lost"  # it was there, and is not any more
+    OFF_BUS = "off_bus"  # lost, and PCI does not list it either
     HUNG = "hung"  # a call on it did not return in time; it is tried again, ever more rarely
     READER_DIED = "reader_died"  # the process reading it ended in the middle of the call
     NOT_REACHED = "not_reached"  # other GPUs used up the time of this call
@@ -73,6 +74,63 @@ def unread(uuid: str, index: int, reason: Reason) -> Reading:
     return Reading(uuid=uuid, index=index, missing=dict.fromkeys(MEASURES, reason))
 
 
+Figure: TypeAlias = float | int | bool | str | tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigInstance:
+    """A part of a GPU that MIG cut off for itself."""
+
+    uuid: str
+    gpu_instance: int
+    compute_instance: int
+    memory_mb: int
+    slices: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How one GPU is, beyond its samples: each figure of CONDITION in `figures`, or with why in `missing`."""
+
+    uuid: str
+    index: int
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    mig_instances: tuple[MigInstance, ...] = ()
+    missing: Mapping[str, Reason] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A process that holds a GPU."""
+
+    pid: int
+    kind: str
+    """`compute` or `graphics`."""
+    memory_mb: int | None
+    """MiB; None where the driver does not say."""
+    gpu_instance: int | None = None
+    """Of MIG; None on a whole GPU."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occupancy:
+    """Who works on one GPU."""
+
+    uuid: str
+    index: int
+    processes: tuple[Process, ...] | None
+    reason: Reason | None = None
+    """Why `processes` is None."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Xid:
+    """An error that the driver reported of a GPU, by NVIDIA's number for it."""
+
+    uuid: str
+    code: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """Why a source cannot be used at all at present. It comes back by itself."""
@@ -94,10 +152,18 @@ class Inventory:
     """NVML index -> why it does not say who it is."""
     driver_version: str | None = None
     fault: Fault | None = None
+    pci_gpus: int | None = None
+    """NVIDIA GPUs that PCI lists; None where the host does not say."""
+    reopened: int = 0
+    """How often NVML was opened anew, as after a driver's reload, since this source began."""
 
 
 SESSION = "session"
 """The subject of opening a source as a whole: a call that hangs there is no single GPU's fault."""
+
+
+EVENTS = "events"
+"""The subject of asking for Xids: a hang there is no single GPU's fault either, and stops no reading."""
 
 
 def slot(index: int) -> str:
@@ -123,6 +189,18 @@ class Source(Protocol):
         A GPU that is not there any more is yielded too, with the reason `lost`. One may be yielded twice: the
         later reading counts. Never raises.
         """
+        ...
+
+    def health(self, uuids: Sequence[str] | None = None) -> Iterator[Health]:
+        """Look after those GPUs, on the terms of `read`, but each once."""
+        ...
+
+    def occupancy(self, uuids: Sequence[str] | None = None) -> Iterator[Occupancy]:
+        """Say who works on those GPUs, on the terms of `health`."""
+        ...
+
+    def xids(self) -> Sequence[Xid]:
+        """Answer the Xids that came up since the last call, oldest first. Waits for none, never raises."""
         ...
 
     @property

@@ -1,22 +1,20 @@
-"""NVML, read through nvidia-ml-py: the only module that imports it."""
+"""NVML, called through nvidia-ml-py: the only module that imports it. A call answers a figure or a Reason."""
 
 import ctypes
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TypeAlias, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import NamedTuple, TypeAlias, TypeVar, cast
 
 import pynvml
 
-from gpuforge_agent.sources.base import SESSION, Fault, GpuIdentity, Inventory, Reading, Reason, slot, unread
+from gpuforge_agent.sources.base import Fault, Reason
 
 T = TypeVar("T")
-Number = TypeVar("Number", int, float)
 Handle: TypeAlias = object
 """An `nvmlDevice_t`, good for the session that answered it."""
-
-UNKNOWN_MODEL = "unknown"
-BYTES_PER_MB = 1 << 20  # "MB" in every answer of NVML's own tools is a MiB
+EventSet: TypeAlias = object
+"""An `nvmlEventSet_t`, good for the session that answered it."""
+Number: TypeAlias = int | Reason
 
 REASONS: Mapping[int, Reason] = {
     pynvml.NVML_ERROR_UNINITIALIZED: Reason.DRIVER_ABSENT,
@@ -37,8 +35,8 @@ REASONS: Mapping[int, Reason] = {
 
 # A newer call may be unknown to the driver, or refused on this card: the older one may still answer.
 _TRY_OLDER_CALL = frozenset({Reason.DRIVER_TOO_OLD, Reason.NOT_SUPPORTED, Reason.LIBRARY_MISMATCH})
-# What every GPU says once the driver under an open session was reloaded.
-_STALE_SESSION = frozenset({Reason.DRIVER_ABSENT, Reason.LIBRARY_MISMATCH, Reason.LOST, Reason.UNKNOWN_ERROR})
+_XID = pynvml.nvmlEventTypeXidCriticalError
+_MOST_EVENTS = 256  # a drain: a card that floods must not keep us
 
 
 def reason_of(error: Exception) -> Reason:
@@ -51,7 +49,7 @@ def reason_of(error: Exception) -> Reason:
     return REASONS.get(int(getattr(error, "value", pynvml.NVML_ERROR_UNKNOWN)), Reason.UNKNOWN_ERROR)
 
 
-def attempt(call: Callable[[Handle], T | Reason], handle: Handle) -> T | Reason:
+def attempt(call: Callable[[Handle], T], handle: Handle) -> T | Reason:
     """Call NVML for one GPU; an error is its reason."""
     try:
         return call(handle)
@@ -65,248 +63,11 @@ def prefer(newer: Callable[[Handle], T], older: Callable[[Handle], T], handle: H
     return attempt(older, handle) if isinstance(answer, Reason) and answer in _TRY_OLDER_CALL else answer
 
 
-def within(value: Number, lowest: Number, highest: Number) -> Number | Reason:
-    """Pass a figure that can be true; NVML also answers SUCCESS with 0xFFFFFFFF and the like."""
-    return value if lowest <= value <= highest else Reason.OUT_OF_RANGE
+# ---- the session ----
 
 
-def utilization_pct(handle: Handle) -> float | Reason:
-    """`nvmlDeviceGetUtilizationRates().gpu`, per cent of the last sample period (1/6 to 1 s)."""
-    return within(float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu), 0.0, 100.0)
-
-
-def temperature_c(handle: Handle) -> float | Reason:
-    """`nvmlDeviceGetTemperatureV`, or `nvmlDeviceGetTemperature` of drivers before it, degrees Celsius."""
-    sensor = pynvml.NVML_TEMPERATURE_GPU
-    answer = prefer(
-        lambda gpu: float(pynvml.nvmlDeviceGetTemperatureV(gpu, sensor)),
-        lambda gpu: float(pynvml.nvmlDeviceGetTemperature(gpu, sensor)),
-        handle,
-    )
-    return answer if isinstance(answer, Reason) else within(answer, -50.0, 150.0)
-
-
-def power_draw_w(handle: Handle) -> float | Reason:
-    """`nvmlDeviceGetPowerUsage`, which is in milliwatts, in watts."""
-    return within(int(pynvml.nvmlDeviceGetPowerUsage(handle)) / 1000, 0.0, 10_000.0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
-    """A GPU's memory in MiB, each figure or the reason why there is none."""
-
-    used_mb: int | Reason
-    total_mb: int | Reason
-    includes_reserved: bool
-    """Version 1 of the call counts what the driver reserves as used."""
-
-
-def memory(handle: Handle) -> Memory | Reason:
-    """`nvmlDeviceGetMemoryInfo_v2`, or version 1 where the driver lacks it."""
-    # without a version nvidia-ml-py makes the version 1 call
-    return prefer(lambda gpu: _memory(gpu, pynvml.nvmlMemory_v2), lambda gpu: _memory(gpu, None), handle)
-
-
-def _memory(handle: Handle, version: int | None) -> Memory:
-    answer = pynvml.nvmlDeviceGetMemoryInfo(handle, version)
-    # unified memory: a total of 0, or of all ones, and a `used` above it have been seen with SUCCESS
-    total = within(int(answer.total), BYTES_PER_MB, 64 << 40)
-    used = within(int(answer.used), 0, total) if not isinstance(total, Reason) else total
-    return Memory(
-        used_mb=used if isinstance(used, Reason) else used // BYTES_PER_MB,
-        total_mb=total if isinstance(total, Reason) else total // BYTES_PER_MB,
-        includes_reserved=version is None,
-    )
-
-
-def reading(handle: Handle, identity: GpuIdentity) -> Reading:
-    """Read every figure of one GPU."""
-    missing: dict[str, Reason] = {}
-
-    def known(name: str, figure: T | Reason) -> T | None:
-        if not isinstance(figure, Reason):
-            return figure
-        missing[name] = figure
-        return None
-
-    held = memory(handle)
-    if isinstance(held, Reason):
-        held = Memory(used_mb=held, total_mb=held, includes_reserved=False)
-    return Reading(
-        uuid=identity.uuid,
-        index=identity.index,
-        utilization_pct=known("utilization_pct", attempt(utilization_pct, handle)),
-        memory_used_mb=known("memory_used_mb", held.used_mb),
-        memory_total_mb=known("memory_total_mb", held.total_mb),
-        temperature_c=known("temperature_c", temperature_c(handle)),
-        power_draw_w=known("power_draw_w", attempt(power_draw_w, handle)),
-        missing=missing,
-        caveats={"memory_used_mb": "includes_reserved"} if held.includes_reserved else {},
-    )
-
-
-def identify(handle: Handle, index: int) -> GpuIdentity | Reason:
-    """Ask a GPU who it is; without a UUID it is nobody, everything else may be missing."""
-    uuid = attempt(lambda gpu: str(pynvml.nvmlDeviceGetUUID(gpu)), handle)
-    if isinstance(uuid, Reason):
-        return uuid
-    model = attempt(lambda gpu: str(pynvml.nvmlDeviceGetName(gpu)), handle)
-    held = memory(handle)
-    vram = held if isinstance(held, Reason) else held.total_mb
-    pci_bus_id = attempt(lambda gpu: str(pynvml.nvmlDeviceGetPciInfo(gpu).busId), handle)
-    return GpuIdentity(
-        uuid=uuid,
-        index=index,
-        model=UNKNOWN_MODEL if isinstance(model, Reason) else model,
-        vram_mb=None if isinstance(vram, Reason) else vram,
-        pci_bus_id=None if isinstance(pci_bus_id, Reason) else pci_bus_id,
-    )
-
-
-def is_asleep(pci_bus_id: str | None, pci_devices: Path) -> bool:
-    """Whether the kernel has suspended that card. Asking the card itself would wake it."""
-    if pci_bus_id is None:
-        return False
-    domain, _, rest = pci_bus_id.partition(":")
-    try:
-        # NVML writes eight digits of domain, sysfs four
-        status = pci_devices / f"{int(domain, 16):04x}:{rest.lower()}" / "power" / "runtime_status"
-        return status.read_text().strip() == "suspended"
-    except (OSError, ValueError):
-        return False
-
-
-@dataclass(slots=True, kw_only=True)
-class _Session:
-    """What one nvmlInit listed: GPUs and handles by UUID, and the slots that do not say who they are."""
-
-    driver_version: str | None
-    present: dict[str, tuple[GpuIdentity, Handle]] = field(default_factory=dict)
-    unidentified: dict[int, Reason] = field(default_factory=dict)
-
-
-class NvmlSource:
-    """This host's NVIDIA GPUs. Calls may block for ever; `entering` says beforehand on what."""
-
-    def __init__(
-        self,
-        library: str | None = None,
-        *,
-        known: Iterable[GpuIdentity] = (),
-        avoid_slots: frozenset[int] = frozenset(),
-        entering: Callable[[str], None] = lambda _: None,
-        pci_devices: Path = Path("/sys/bus/pci/devices"),
-    ) -> None:
-        """Nothing is loaded or opened before the first call.
-
-        `library`: absolute path of the libnvidia-ml to load. `known`: GPUs of earlier runs. `avoid_slots`:
-        NVML indexes not to touch. `entering` is told a UUID, a `slot` or SESSION.
-        """
-        self._library = library
-        self._known = {gpu.uuid: gpu for gpu in known}
-        self._avoid_slots = avoid_slots
-        self._entering = entering
-        self._pci_devices = pci_devices
-        self._session: _Session | None = None
-        self._fault: Fault | None = None
-        self._blank_sweeps = 0
-
-    @property
-    def fault(self) -> Fault | None:
-        """See Source."""
-        return self._fault
-
-    def inventory(self) -> Inventory:
-        """See Source."""
-        was_open = self._session is not None
-        session = self._opened()
-        if session is not None and was_open:
-            session = self._listed_again(session)
-        if session is None:
-            return Inventory(absent=_by_index(self._known.values()), fault=self._fault)
-        gone = [gpu for uuid, gpu in self._known.items() if uuid not in session.present]
-        return Inventory(
-            gpus=_by_index(gpu for gpu, _ in session.present.values()),
-            absent=_by_index(gone),
-            unidentified=session.unidentified,
-            driver_version=session.driver_version,
-        )
-
-    def read(self, uuids: Sequence[str] | None = None) -> Iterator[Reading]:
-        """See Source. Where not one GPU answered, the session is opened anew and all are read once more."""
-        self._opened()
-        wanted = tuple(self._known if uuids is None else uuids)
-        blank = True
-        for uuid in wanted:
-            answer = self._read(uuid)
-            blank = blank and bool(answer.missing) and set(answer.missing.values()) <= _STALE_SESSION
-            yield answer
-        self._blank_sweeps = self._blank_sweeps + 1 if blank and wanted and self._session else 0
-        if _worth_reopening(self._blank_sweeps):
-            self.close()
-            self._opened()
-            yield from map(self._read, wanted)
-
-    def close(self) -> None:
-        """See Source."""
-        if self._session is None:
-            return
-        self._session = None
-        self._entering(SESSION)
-        try:
-            pynvml.nvmlShutdown()
-        except pynvml.NVMLError:
-            return  # a stale session may refuse even that; the next nvmlInit starts afresh all the same
-
-    def _read(self, uuid: str) -> Reading:
-        session = self._session
-        identity = self._known.get(uuid)
-        index = -1 if identity is None else identity.index
-        if session is None:
-            return unread(uuid, index, self._fault.reason if self._fault else Reason.UNKNOWN_ERROR)
-        if uuid not in session.present:
-            return unread(uuid, index, session.unidentified.get(index, Reason.LOST))
-        identity, handle = session.present[uuid]
-        if is_asleep(identity.pci_bus_id, self._pci_devices):
-            return unread(uuid, index, Reason.ASLEEP)
-        self._entering(uuid)
-        return reading(handle, identity)
-
-    def _opened(self) -> _Session | None:
-        if self._session is None:
-            self._entering(SESSION)
-            self._fault = _initialise(self._library)
-            if self._fault is None:
-                self._session = self._listed()
-        return self._session
-
-    def _listed_again(self, session: _Session) -> _Session | None:
-        """List within the session; one that lists nothing any more is stale, and is opened anew."""
-        self._session = self._listed()
-        if self._session.present or not session.present:
-            return self._session
-        self.close()
-        return self._opened()
-
-    def _listed(self) -> _Session:
-        session = _Session(driver_version=_driver_version())
-        for index in range(_count()):
-            if index in self._avoid_slots:
-                session.unidentified[index] = Reason.HUNG
-                continue
-            self._entering(slot(index))
-            handle = _handle_at(index)
-            identity = handle if isinstance(handle, Reason) else identify(handle, index)
-            if isinstance(identity, Reason):
-                session.unidentified[index] = identity
-                continue
-            identity = _completed(identity, self._known.get(identity.uuid))
-            self._known[identity.uuid] = identity
-            session.present[identity.uuid] = (identity, handle)
-        return session
-
-
-def _initialise(library: str | None) -> Fault | None:
+def open_session(library: str | None) -> Fault | None:
+    """`nvmlInit`, after loading the library at that path, if one is given; why not, where it fails."""
     try:
         if library is not None:
             # loaded first and by path, it is what nvidia-ml-py's CDLL("libnvidia-ml.so.1") then finds by its
@@ -320,47 +81,277 @@ def _initialise(library: str | None) -> Fault | None:
     return None
 
 
-def _driver_version() -> str | None:
-    try:
-        return str(pynvml.nvmlSystemGetDriverVersion())
-    except pynvml.NVMLError:
-        return None
+def close_session() -> None:
+    """`nvmlShutdown`; a stale session may refuse even that, and the next `nvmlInit` starts afresh anyhow."""
+    attempt(lambda _: pynvml.nvmlShutdown(), None)
 
 
-def _count() -> int:
-    try:
-        return int(pynvml.nvmlDeviceGetCount())
-    except pynvml.NVMLError:
-        return 0  # a session gone stale: it lists nothing, and is opened anew for that
+def driver_version() -> str | None:
+    """`nvmlSystemGetDriverVersion`, None where it is not told."""
+    answer = attempt(lambda _: str(pynvml.nvmlSystemGetDriverVersion()), None)
+    return None if isinstance(answer, Reason) else answer
 
 
-def _handle_at(index: int) -> Handle | Reason:
-    try:
-        handle: Handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    except pynvml.NVMLError as error:
-        return reason_of(error)
-    return handle
+def count() -> int:
+    """`nvmlDeviceGetCount`; a session gone stale lists nothing, and is opened anew for that."""
+    answer = attempt(lambda _: int(pynvml.nvmlDeviceGetCount()), None)
+    return 0 if isinstance(answer, Reason) else answer
 
 
-def _completed(identity: GpuIdentity, earlier: GpuIdentity | None) -> GpuIdentity:
-    """Keep what the card said of itself earlier and does not say now; it is still the same card."""
-    if earlier is None:
-        return identity
-    return replace(
-        identity,
-        model=earlier.model if identity.model == UNKNOWN_MODEL else identity.model,
-        vram_mb=identity.vram_mb or earlier.vram_mb,
-        pci_bus_id=identity.pci_bus_id or earlier.pci_bus_id,
+def handle_at(index: int) -> Handle | Reason:
+    """`nvmlDeviceGetHandleByIndex`."""
+    return attempt(lambda _: pynvml.nvmlDeviceGetHandleByIndex(index), None)
+
+
+# ---- who it is ----
+
+
+def uuid(gpu: Handle) -> str | Reason:
+    """`nvmlDeviceGetUUID`."""
+    return attempt(lambda gpu: str(pynvml.nvmlDeviceGetUUID(gpu)), gpu)
+
+
+def name(gpu: Handle) -> str | Reason:
+    """`nvmlDeviceGetName`."""
+    return attempt(lambda gpu: str(pynvml.nvmlDeviceGetName(gpu)), gpu)
+
+
+def pci_bus_id(gpu: Handle) -> str | Reason:
+    """`nvmlDeviceGetPciInfo().busId`, e.g. `00000000:3B:00.0`."""
+    return attempt(lambda gpu: str(pynvml.nvmlDeviceGetPciInfo(gpu).busId), gpu)
+
+
+# ---- what the samples hold ----
+
+
+def utilization(gpu: Handle) -> Number:
+    """`nvmlDeviceGetUtilizationRates().gpu`, per cent of the last sample period (1/6 to 1 s)."""
+    return attempt(lambda gpu: int(pynvml.nvmlDeviceGetUtilizationRates(gpu).gpu), gpu)
+
+
+def temperature(gpu: Handle) -> Number:
+    """`nvmlDeviceGetTemperatureV`, or `nvmlDeviceGetTemperature` of drivers before it, degrees Celsius."""
+    sensor = pynvml.NVML_TEMPERATURE_GPU
+    return prefer(
+        lambda gpu: int(pynvml.nvmlDeviceGetTemperatureV(gpu, sensor)),
+        lambda gpu: int(pynvml.nvmlDeviceGetTemperature(gpu, sensor)),
+        gpu,
     )
 
 
-def _by_index(gpus: Iterable[GpuIdentity]) -> tuple[GpuIdentity, ...]:
-    return tuple(sorted(gpus, key=lambda gpu: (gpu.index, gpu.uuid)))
+def power(gpu: Handle) -> Number:
+    """`nvmlDeviceGetPowerUsage`, milliwatts of the whole board."""
+    return attempt(lambda gpu: int(pynvml.nvmlDeviceGetPowerUsage(gpu)), gpu)
 
 
-def _worth_reopening(blank_sweeps: int) -> bool:
-    """Whether to open NVML anew after so many sweeps without any answer: soon at first, then one in twelve.
+class Memory(NamedTuple):
+    """What a memory call answers, bytes."""
 
-    Only where nothing asked for is readable: to open NVML beside a dead card can hang, and others may answer.
-    """
-    return blank_sweeps in {1, 2, 4, 8} or (blank_sweeps > 0 and blank_sweeps % 12 == 0)
+    total: int
+    used: int
+    includes_reserved: bool
+    """Version 1 of the call counts what the driver reserves as used."""
+
+
+def memory(gpu: Handle) -> Memory | Reason:
+    """`nvmlDeviceGetMemoryInfo_v2`, or version 1 where the driver lacks it."""
+    # without a version nvidia-ml-py makes the version 1 call
+    return prefer(lambda gpu: _memory(gpu, pynvml.nvmlMemory_v2), lambda gpu: _memory(gpu, None), gpu)
+
+
+def _memory(gpu: Handle, version: int | None) -> Memory:
+    answer = pynvml.nvmlDeviceGetMemoryInfo(gpu, version)
+    return Memory(int(answer.total), int(answer.used), includes_reserved=version is None)
+
+
+# ---- how well it is: the names are those of the report, the units NVML's ----
+
+
+def _clock(kind: int) -> Callable[[Handle], int]:
+    return lambda gpu: int(pynvml.nvmlDeviceGetClockInfo(gpu, kind))
+
+
+def _ecc(kind: int, counter: int) -> Callable[[Handle], int]:
+    return lambda gpu: int(pynvml.nvmlDeviceGetTotalEccErrors(gpu, kind, counter))
+
+
+_CALLS: Mapping[str, Callable[[Handle], int]] = {
+    "clock_graphics_mhz": _clock(pynvml.NVML_CLOCK_GRAPHICS),
+    "clock_sm_mhz": _clock(pynvml.NVML_CLOCK_SM),
+    "clock_memory_mhz": _clock(pynvml.NVML_CLOCK_MEM),
+    "clock_sm_max_mhz": lambda gpu: pynvml.nvmlDeviceGetMaxClockInfo(gpu, pynvml.NVML_CLOCK_SM),
+    "power_limit_w": lambda gpu: pynvml.nvmlDeviceGetEnforcedPowerLimit(gpu),
+    "ecc_volatile_corrected": _ecc(pynvml.NVML_MEMORY_ERROR_TYPE_CORRECTED, pynvml.NVML_VOLATILE_ECC),
+    "ecc_volatile_uncorrected": _ecc(pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC),
+    "ecc_aggregate_corrected": _ecc(pynvml.NVML_MEMORY_ERROR_TYPE_CORRECTED, pynvml.NVML_AGGREGATE_ECC),
+    "ecc_aggregate_uncorrected": _ecc(pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_AGGREGATE_ECC),
+    "pcie_generation": lambda gpu: pynvml.nvmlDeviceGetCurrPcieLinkGeneration(gpu),
+    "pcie_generation_max": lambda gpu: pynvml.nvmlDeviceGetMaxPcieLinkGeneration(gpu),
+    "pcie_width": lambda gpu: pynvml.nvmlDeviceGetCurrPcieLinkWidth(gpu),
+    "pcie_width_max": lambda gpu: pynvml.nvmlDeviceGetMaxPcieLinkWidth(gpu),
+    "pcie_replays": lambda gpu: pynvml.nvmlDeviceGetPcieReplayCounter(gpu),
+    "mig_mode": lambda gpu: pynvml.nvmlDeviceGetMigMode(gpu)[0],
+}
+_ROWS = ("rows_remapped_corrected", "rows_remapped_uncorrected", "remap_pending", "remap_failed")
+_FIELDS: Mapping[str, int] = {
+    "recovery_action": pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION,
+    "nvlink_replay_errors": pynvml.NVML_FI_DEV_NVLINK_REPLAY_ERROR_COUNT_TOTAL,
+    "nvlink_recovery_errors": pynvml.NVML_FI_DEV_NVLINK_RECOVERY_ERROR_COUNT_TOTAL,
+    "nvlink_crc_flit_errors": pynvml.NVML_FI_DEV_NVLINK_CRC_FLIT_ERROR_COUNT_TOTAL,
+    "nvlink_crc_data_errors": pynvml.NVML_FI_DEV_NVLINK_CRC_DATA_ERROR_COUNT_TOTAL,
+}
+_UNSIGNED = {
+    pynvml.NVML_VALUE_TYPE_UNSIGNED_INT: "uiVal",
+    pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG: "ulVal",
+    pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG_LONG: "ullVal",
+}
+
+
+def condition(gpu: Handle) -> Iterator[tuple[str, Number]]:
+    """Every figure of a GPU's health by name, as NVML gives it: MHz, milliwatts, counts, bit masks."""
+    for figure, call in _CALLS.items():
+        yield figure, attempt(call, gpu)
+    yield "throttle_reasons", _throttle_reasons(gpu)
+    rows = attempt(lambda gpu: tuple(map(int, pynvml.nvmlDeviceGetRemappedRows(gpu))), gpu)
+    for place, figure in enumerate(_ROWS):
+        yield figure, rows if isinstance(rows, Reason) else rows[place]
+    yield from _fields(gpu)
+    yield from zip(("nvlink_links", "nvlink_links_active"), _links(gpu), strict=True)
+
+
+def _throttle_reasons(gpu: Handle) -> Number:
+    """`nvmlDeviceGetCurrentClocksEventReasons`, called ThrottleReasons before R535."""
+    return prefer(
+        lambda gpu: int(pynvml.nvmlDeviceGetCurrentClocksEventReasons(gpu)),
+        lambda gpu: int(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(gpu)),
+        gpu,
+    )
+
+
+def _fields(gpu: Handle) -> Iterator[tuple[str, Number]]:
+    """`nvmlDeviceGetFieldValues`: many figures in one call, each with a return code of its own."""
+    answers = attempt(lambda gpu: pynvml.nvmlDeviceGetFieldValues(gpu, list(_FIELDS.values())), gpu)
+    for place, figure in enumerate(_FIELDS):
+        yield figure, answers if isinstance(answers, Reason) else _field(answers[place])
+
+
+def _field(answer: pynvml.c_nvmlFieldValue_t) -> Number:
+    if answer.nvmlReturn == pynvml.NVML_ERROR_INVALID_ARGUMENT:
+        return Reason.DRIVER_TOO_OLD  # a field that this driver has never heard of
+    if answer.nvmlReturn != pynvml.NVML_SUCCESS:
+        return REASONS.get(int(answer.nvmlReturn), Reason.UNKNOWN_ERROR)
+    member = _UNSIGNED.get(int(answer.valueType))
+    return Reason.OUT_OF_RANGE if member is None else int(getattr(answer.value, member))
+
+
+def _links(gpu: Handle) -> tuple[Number, Number]:
+    """`nvmlDeviceGetNvLinkState` of each link there is: how many, and how many are up."""
+    links = active = 0
+    for link in range(pynvml.NVML_NVLINK_MAX_LINKS):
+        up = attempt(partial(_link_is_up, link=link), gpu)
+        if isinstance(up, Reason):
+            return (up, up) if link == 0 else (links, active)
+        links, active = links + 1, active + up
+    return links, active
+
+
+def _link_is_up(gpu: Handle, link: int) -> int:
+    return int(pynvml.nvmlDeviceGetNvLinkState(gpu, link))
+
+
+# ---- who works on it ----
+
+
+class MigDevice(NamedTuple):
+    """One MIG device of a GPU."""
+
+    uuid: str
+    gpu_instance: int
+    compute_instance: int
+    memory_mb: int
+    slices: int
+
+
+def mig_devices(gpu: Handle) -> list[MigDevice] | Reason:
+    """`nvmlDeviceGetMigDeviceHandleByIndex` and what each says of itself; places may be empty."""
+    most = attempt(lambda gpu: int(pynvml.nvmlDeviceGetMaxMigDeviceCount(gpu)), gpu)
+    if isinstance(most, Reason):
+        return most
+    found = (attempt(partial(_mig_device, at=at), gpu) for at in range(most))
+    return [device for device in found if not isinstance(device, Reason)]
+
+
+def _mig_device(gpu: Handle, at: int) -> MigDevice:
+    device = pynvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu, at)
+    held = pynvml.nvmlDeviceGetAttributes_v2(device)
+    return MigDevice(
+        uuid=str(pynvml.nvmlDeviceGetUUID(device)),
+        gpu_instance=int(pynvml.nvmlDeviceGetGpuInstanceId(device)),
+        compute_instance=int(pynvml.nvmlDeviceGetComputeInstanceId(device)),
+        memory_mb=int(held.memorySizeMB),
+        slices=int(held.gpuInstanceSliceCount),
+    )
+
+
+class Running(NamedTuple):
+    """One process on a GPU."""
+
+    pid: int
+    kind: str
+    memory: int | None
+    """Bytes; None where the driver does not say."""
+    gpu_instance: int | None
+
+
+def running(gpu: Handle) -> list[Running] | Reason:
+    """`nvmlDeviceGetComputeRunningProcesses` and `…Graphics…`, version 3, or 2 of drivers before it."""
+    compute = prefer(
+        lambda gpu: list(pynvml.nvmlDeviceGetComputeRunningProcesses_v3(gpu)),
+        lambda gpu: list(pynvml.nvmlDeviceGetComputeRunningProcesses_v2(gpu)),
+        gpu,
+    )
+    graphics = prefer(
+        lambda gpu: list(pynvml.nvmlDeviceGetGraphicsRunningProcesses_v3(gpu)),
+        lambda gpu: list(pynvml.nvmlDeviceGetGraphicsRunningProcesses_v2(gpu)),
+        gpu,
+    )
+    if isinstance(compute, Reason):
+        return compute
+    drawing = [] if isinstance(graphics, Reason) else graphics  # a card without graphics has none
+    return [_running(each, "compute") for each in compute] + [_running(each, "graphics") for each in drawing]
+
+
+def _running(process: pynvml.c_nvmlProcessInfo_v2_t, kind: str) -> Running:
+    used, instance = process.usedGpuMemory, int(process.gpuInstanceId)
+    on_whole_gpu = instance == 0xFFFFFFFF
+    return Running(
+        int(process.pid), kind, None if used is None else int(used), None if on_whole_gpu else instance
+    )
+
+
+# ---- what happens to it ----
+
+
+def new_event_set() -> EventSet | Reason:
+    """`nvmlEventSetCreate`. Needs no privilege."""
+    return attempt(lambda _: pynvml.nvmlEventSetCreate(), None)
+
+
+def watch(gpu: Handle, events: EventSet) -> Reason | None:
+    """`nvmlDeviceRegisterEvents` for Xids; why not, where the card or driver has none."""
+    return attempt(lambda gpu: pynvml.nvmlDeviceRegisterEvents(gpu, _XID, events), gpu)
+
+
+def pending_xids(events: EventSet) -> Iterator[tuple[int, int]]:
+    """`nvmlEventSetWait` without waiting: (`address` of the GPU's handle, Xid) of each that came up since."""
+    for _ in range(_MOST_EVENTS):
+        event = attempt(lambda events: pynvml.nvmlEventSetWait_v2(events, 0), events)
+        if isinstance(event, Reason):  # a timeout: there is none; a stale session: its GPUs will say so
+            return
+        if int(event.eventType) & _XID:
+            yield address(event.device), int(event.eventData)
+
+
+def address(gpu: Handle) -> int:
+    """What tells two handles of a session apart. A card off the bus can't be asked for its UUID any more."""
+    return ctypes.cast(cast("ctypes.c_void_p", gpu), ctypes.c_void_p).value or 0

@@ -7,7 +7,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from gpuforge_agent.sources.base import Fault, GpuIdentity, Inventory, Reading, Reason, unread
+from gpuforge_agent.sources.base import (
+    Fault,
+    Figure,
+    GpuIdentity,
+    Health,
+    Inventory,
+    Occupancy,
+    Reading,
+    Reason,
+    Xid,
+    unread,
+)
+from gpuforge_agent.sources.condition import CONDITION, unknown_health
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +38,21 @@ MODELS: Mapping[str, Model] = {
     "H200": Model(name="NVIDIA H200", vram_mb=143_771, idle_w=77.0, limit_w=700.0),
     "A100": Model(name="NVIDIA A100-SXM4-80GB", vram_mb=81_920, idle_w=55.0, limit_w=400.0),
     "A6000": Model(name="NVIDIA RTX A6000", vram_mb=49_140, idle_w=22.0, limit_w=300.0),
+}
+_SPOTLESS: Mapping[str, Figure] = {
+    "clock_sm_max_mhz": 1980,
+    "throttle_reasons": (),
+    "ecc_volatile_corrected": 0,
+    "ecc_volatile_uncorrected": 0,
+    "ecc_aggregate_corrected": 0,
+    "ecc_aggregate_uncorrected": 0,
+    "rows_remapped_corrected": 0,
+    "rows_remapped_uncorrected": 0,
+    "remap_pending": False,
+    "remap_failed": False,
+    "pcie_replays": 0,
+    "recovery_action": "none",
+    "mig_mode": False,
 }
 RESERVED_MB = 460  # what a driver holds of an idle card
 ROOM_C = 31.0
@@ -66,6 +93,28 @@ class SimulatedSource:
         for uuid in present if uuids is None else uuids:
             gpu = present.get(uuid)
             yield self._reading(gpu, now) if gpu else unread(uuid, -1, Reason.LOST)
+
+    def health(self, uuids: Sequence[str] | None = None) -> Iterator[Health]:
+        """See Source. These GPUs never err; what a demo has no use for is not supported."""
+        present = {gpu.identity.uuid: gpu.identity for gpu in self._gpus}
+        figures: dict[str, Figure] = {**_SPOTLESS, "power_limit_w": self._model.limit_w}
+        missing = dict.fromkeys(CONDITION.keys() - figures, Reason.NOT_SUPPORTED)
+        for uuid in present if uuids is None else uuids:
+            if uuid in present:
+                index = present[uuid].index
+                yield Health(uuid=uuid, index=index, figures=figures, missing=missing)
+            else:
+                yield unknown_health(uuid, -1, Reason.LOST)
+
+    def occupancy(self, uuids: Sequence[str] | None = None) -> Iterator[Occupancy]:
+        """See Source. Nobody runs anything on a simulated GPU."""
+        present = {gpu.identity.uuid: gpu.identity.index for gpu in self._gpus}
+        for uuid in present if uuids is None else uuids:
+            yield Occupancy(uuid=uuid, index=present.get(uuid, -1), processes=())
+
+    def xids(self) -> Sequence[Xid]:
+        """See Source."""
+        return ()
 
     @property
     def fault(self) -> Fault | None:

@@ -14,7 +14,6 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from gpuforge_shared.logs import LogFormat, LogLevel
 from gpuforge_shared.settings import Settings, load
 
-
 _PLAIN_FILE = re.compile(r"sqlite\+aiosqlite:///(?!:memory:|file:)[\w./ -]+")
 
 

@@ -103,7 +103,8 @@ usage_events = Table(
     Index(None, "started_at"),
     Index(None, "invoice_id"),
     Index(
-        "ix_usage_events_unbilled", "tenant_id", "ended_at", sqlite_where=_UNBILLED, postgresql_where=_UNBILLED
+        "ix_usage_events_unbilled", "tenant_id", "ended_at",
+        sqlite_where=_UNBILLED, postgresql_where=_UNBILLED,
     ),
     sqlite_autoincrement=True,
 )  # fmt: skip

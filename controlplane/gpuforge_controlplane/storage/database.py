@@ -26,9 +26,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from gpuforge_controlplane.storage import billing_schema, schema
 from gpuforge_controlplane.storage.grouping import Grouped
-from gpuforge_controlplane.storage import billing_schema as billing_schema  # its tables are of the metadata, too
-from gpuforge_controlplane.storage.schema import metadata
 from gpuforge_shared.errors import Unavailable
 
 Connection = AsyncConnection
@@ -157,7 +156,8 @@ async def throwaway(prefix: str) -> AsyncIterator[Database]:
         database = Database(f"sqlite+aiosqlite:///{folder}/gpuforge.db")
         try:
             async with database.write() as connection:
-                await connection.run_sync(metadata.create_all)
+                for tables in (schema, billing_schema):  # which share their metadata
+                    await connection.run_sync(tables.metadata.create_all)
             yield database
         finally:
             await database.close()

@@ -26,12 +26,17 @@ class Scene:
     tenant_id: int
     spare_tenant_id: int
     job_id: int  # queued, and the tenant's
+    event_id: int  # firing: a node that was heard last an hour ago
 
 
 async def build_scene(plane: Plane) -> Scene:
-    """Two sites, a key, two tenants and a job."""
+    """Two sites, a key, two tenants, a job and an alert."""
     tenant_id = await plane.tenant()
     site = await build_site(plane, "east")
+    plane.clock.forward(hours=1)
+    await plane.evaluate()
+    plane.clock.forward(hours=-1)
+    (event,) = await plane.admin.read("/api/alerts/events?rule_id=6")
     job = {"cluster_id": site.cluster_id, "name": "first", "tenant_id": tenant_id}
     key = await plane.admin.write("/api/api-keys", {"label": "to be revoked", "tenant_id": tenant_id})
     return Scene(
@@ -41,6 +46,7 @@ async def build_scene(plane: Plane) -> Scene:
         tenant_id=tenant_id,
         spare_tenant_id=await plane.tenant("to be deleted"),
         job_id=(await plane.admin.write("/api/jobs", job))["id"],
+        event_id=event["id"],
     )
 
 
@@ -92,6 +98,14 @@ def examples(scene: Scene) -> dict[tuple[str, str], Example]:
         ("GET", "/api/jobs/{job_id}/explain"): Example(path=f"/api/jobs/{scene.job_id}/explain"),
         ("GET", "/api/dashboard/scheduling-metrics"): Example(path="/api/dashboard/scheduling-metrics"),
         ("GET", "/api/scheduler/logs"): Example(path="/api/scheduler/logs"),
+        ("GET", "/api/alerts/rules"): Example(path="/api/alerts/rules"),
+        ("PATCH", "/api/alerts/rules/{rule_id}"): Example(
+            path="/api/alerts/rules/1", body={"threshold": 50, "clear_threshold": 55}
+        ),
+        ("GET", "/api/alerts/events"): Example(path="/api/alerts/events"),
+        ("POST", "/api/alerts/events/{event_id}/acknowledge"): Example(
+            path=f"/api/alerts/events/{scene.event_id}/acknowledge", body={"note": "on it"}
+        ),
         ("POST", "/api/api-keys"): Example(
             path="/api/api-keys", body={"label": "new", "tenant_id": scene.tenant_id}
         ),

@@ -23,9 +23,11 @@ from gpuforge_controlplane.api.application import application, runner
 from gpuforge_controlplane.api.endpoint import Api
 from gpuforge_controlplane.app import control_plane
 from gpuforge_controlplane.config import ControlPlaneSettings
+from gpuforge_controlplane.domain.alerts import Transition
 from gpuforge_controlplane.domain.decisions import Plan
 from gpuforge_controlplane.services.keys import create_key_on_host
 from gpuforge_controlplane.services.scheduling import run_cycle
+from gpuforge_controlplane.services.watching import run_evaluation
 from gpuforge_controlplane.storage import leases
 from gpuforge_controlplane.storage.database import Database
 from gpuforge_controlplane.storage.schema import metadata, tenants
@@ -263,6 +265,11 @@ class Plane:
     async def cycle(self) -> Plan:
         """Run one cycle of the scheduler, now."""
         return await run_cycle(self.database, self.clock, self.token)
+
+    async def evaluate(self) -> Sequence[Transition]:
+        """Evaluate the alert rules once, as one who has listened all day."""
+        since = self.clock() - timedelta(days=1)
+        return await run_evaluation(self.database, self.clock, self.token, hearing_since=since)
 
     async def tenant(self, name: str = "NovAI Labs") -> int:
         """A tenant's id."""

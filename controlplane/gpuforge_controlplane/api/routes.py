@@ -5,7 +5,18 @@ from __future__ import annotations
 from gpuforge_controlplane.api import system
 from gpuforge_controlplane.api.route import Route
 from gpuforge_controlplane.domain.access import Access
-from gpuforge_controlplane.services import dashboard, fleet, ingest, inventory, jobs, keys, queueing, tenants
+from gpuforge_controlplane.services import (
+    alerts,
+    dashboard,
+    fleet,
+    ingest,
+    inventory,
+    jobs,
+    keys,
+    queueing,
+    tenants,
+)
+from gpuforge_shared.wire import alerts as alerts_wire
 from gpuforge_shared.wire import fleet as fleet_wire
 from gpuforge_shared.wire import jobs as jobs_wire
 from gpuforge_shared.wire import keys as keys_wire
@@ -26,6 +37,7 @@ _GPU = "GPU Management"
 _KEYS = "API Keys"
 _TENANTS = "Tenant Management"
 _JOBS = "Job Management"
+_ALERTS = "Alerts"
 _DASHBOARD = "Dashboard"
 _SYSTEM = "System"
 
@@ -120,6 +132,22 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="GET", path="/api/scheduler/logs", tag=_JOBS, access=_READ,
         service=queueing.list_cycles, query=jobs_wire.LogQuery, answer=list[jobs_wire.SchedulerLog],
+    ),
+    Route(
+        method="GET", path="/api/alerts/rules", tag=_ALERTS, access=_READ_TENANTS,
+        service=alerts.list_rules, answer=list[alerts_wire.RuleRecord],
+    ),
+    Route(
+        method="PATCH", path="/api/alerts/rules/{rule_id}", tag=_ALERTS, access=_WRITE,
+        service=alerts.update_rule, body=alerts_wire.RuleUpdate, answer=alerts_wire.RuleRecord,
+    ),
+    Route(
+        method="GET", path="/api/alerts/events", tag=_ALERTS, access=_READ_TENANTS,
+        service=alerts.list_events, query=alerts_wire.EventsQuery, answer=list[alerts_wire.EventRecord],
+    ),
+    Route(
+        method="POST", path="/api/alerts/events/{event_id}/acknowledge", tag=_ALERTS, access=_WRITE,
+        service=alerts.acknowledge_event, body=alerts_wire.Acknowledge, answer=alerts_wire.EventRecord,
     ),
     Route(
         method="POST", path="/api/api-keys", tag=_KEYS, access=_ADMIN_TENANTS, status=(201,), sealed="key",

@@ -1,15 +1,16 @@
-"""Keeping raw samples, repeatable answers and the scheduler's log for their time, and no longer."""
+"""Keeping raw samples, repeatable answers, logs and past alerts for their time, and no longer."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
 from gpuforge_controlplane.domain.fleet import MAX_AHEAD
-from gpuforge_controlplane.storage import cycles, idempotency, metrics
+from gpuforge_controlplane.storage import alerts, cycles, idempotency, metrics
 from gpuforge_controlplane.storage.database import Database
 
 EVERY_S = 60.0
 CYCLES_KEPT_FOR = timedelta(days=7)  # the scheduler's log; what became of jobs is in their histories for good
+EVENTS_KEPT_FOR = timedelta(days=90)  # after they were resolved
 _DAYS_AHEAD = timedelta(days=2)  # of partitions, in case nobody is there to make the next one
 
 
@@ -20,7 +21,7 @@ async def prepare(database: Database, now: datetime, keep: timedelta) -> None:
 
 
 async def enforce(database: Database, now: datetime, keep: timedelta) -> None:
-    """Drop samples older than `keep`, repeatable answers and the scheduler's log past their time.
+    """Drop samples older than `keep`, repeatable answers, the scheduler's log and alerts past their time.
 
     Safe on all replicas at once.
     """
@@ -28,6 +29,7 @@ async def enforce(database: Database, now: datetime, keep: timedelta) -> None:
     async with database.write() as tx:
         await idempotency.prune(tx, now)
         await cycles.prune(tx, now - CYCLES_KEPT_FOR)
+        await alerts.prune(tx, now - EVENTS_KEPT_FOR)
     more = True
     while more:  # a slice a transaction, so that no other write waits long
         async with database.write() as tx:

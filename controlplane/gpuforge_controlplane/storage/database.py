@@ -26,7 +26,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from gpuforge_controlplane.storage import billing_schema, schema
+from gpuforge_controlplane.storage import alert_schema, billing_schema, schema
 from gpuforge_controlplane.storage.grouping import Grouped
 from gpuforge_shared.errors import Unavailable
 
@@ -156,7 +156,7 @@ async def throwaway(prefix: str) -> AsyncIterator[Database]:
         database = Database(f"sqlite+aiosqlite:///{folder}/gpuforge.db")
         try:
             async with database.write() as connection:
-                for tables in (schema, billing_schema):  # which share their metadata
+                for tables in (schema, billing_schema, alert_schema):  # which share their metadata
                     await connection.run_sync(tables.metadata.create_all)
             yield database
         finally:

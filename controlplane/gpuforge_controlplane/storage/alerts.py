@@ -1,0 +1,188 @@
+"""Alert rules that were changed, and events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TypedDict
+
+from sqlalchemy import bindparam, delete, func, select, update
+
+from gpuforge_controlplane.domain.alerts import OpenEvent, Transition
+from gpuforge_controlplane.storage.alert_schema import alert_events, alert_rules
+from gpuforge_controlplane.storage.columns import from_micros
+from gpuforge_controlplane.storage.database import Connection
+from gpuforge_controlplane.storage.statements import Row, insert, record, records, tuples
+from gpuforge_shared.wire.alerts import EventRecord, EventState
+
+_SHOWN = [alert_events.c[name] for name in EventRecord.__annotations__]
+
+
+class StoredRule(TypedDict):
+    """A row of `alert_rules`: a rule that somebody changed."""
+
+    id: int
+    enabled: bool
+    threshold: float
+    clear_threshold: float
+    for_seconds: int
+
+
+async def changed_rules(tx: Connection) -> list[StoredRule]:
+    columns = [alert_rules.c[name] for name in StoredRule.__annotations__]
+    return records(await tx.execute(select(*columns)), StoredRule)
+
+
+async def change_rule(tx: Connection, rule: StoredRule, now: datetime) -> None:
+    """Keep how a rule is set from now on."""
+    values = {**rule, "updated_at": now}
+    statement = insert(tx, alert_rules).values(**values)
+    await tx.execute(statement.on_conflict_do_update(index_elements=[alert_rules.c.id], set_=values))
+
+
+async def active_counts(tx: Connection, tenant_id: int | None) -> dict[int, int]:
+    """Unresolved events by rule; of one tenant where that is given."""
+    query = (
+        select(alert_events.c.rule_id, func.count())
+        .where(alert_events.c.resolved_at.is_(None))
+        .group_by(alert_events.c.rule_id)
+    )
+    if tenant_id is not None:
+        query = query.where(alert_events.c.tenant_id == tenant_id)
+    return {row[0]: row[1] for row in (await tx.execute(query)).all()}
+
+
+async def open_events(tx: Connection) -> list[OpenEvent]:
+    """All that are not resolved."""
+    found = await tuples(
+        tx,
+        "SELECT id, rule_id, subject_id, state, started_at FROM alert_events WHERE resolved_at IS NULL",
+    )
+    return [
+        OpenEvent(
+            id=event_id,
+            rule_id=rule_id,
+            subject_id=subject_id,
+            firing=state == "firing",
+            since=(from_micros(since) if isinstance(since, int) else since).timestamp(),
+        )
+        for event_id, rule_id, subject_id, state, since in found
+    ]
+
+
+async def apply(tx: Connection, changes: Sequence[Transition], now: datetime) -> None:
+    """Write what changes. Each names the state it expects; an event that moved on meanwhile is left alone."""
+    opened = [_new(change, now) for change in changes if change.event_id is None]
+    if opened:
+        await tx.execute(insert(tx, alert_events).on_conflict_do_nothing(), opened)
+    fired = [_fired(change, now) for change in changes if change.event_id and change.kind == "firing"]
+    await _move(tx, "pending", fired)
+    await _move(tx, "firing", [_resolved(change, now) for change in changes if change.kind == "resolved"])
+    dropped = [{"event": change.event_id} for change in changes if change.kind == "dropped"]
+    if dropped:
+        await tx.execute(
+            delete(alert_events).where(
+                alert_events.c.id == bindparam("event"), alert_events.c.state == "pending"
+            ),
+            dropped,
+        )
+
+
+async def resolve_rule(tx: Connection, rule_id: int, now: datetime) -> None:
+    """End all events of a rule that was disabled; what is only pending goes without a trace."""
+    of_rule = alert_events.c.rule_id == rule_id
+    await tx.execute(delete(alert_events).where(of_rule, alert_events.c.state == "pending"))
+    await tx.execute(
+        update(alert_events)
+        .where(of_rule, alert_events.c.state == "firing")
+        .values(state="resolved", resolved_at=now, reason="rule_disabled")
+    )
+
+
+async def page(
+    tx: Connection,
+    *,
+    resolved: bool,
+    tenant_id: int | None,
+    state: EventState | None,
+    rule_id: int | None,
+    before_id: int,
+    limit: int,
+) -> list[EventRecord]:
+    """The resolved or the unresolved events below `before_id`, newest first."""
+    column = alert_events.c.resolved_at
+    query = (
+        select(*_SHOWN)
+        .where(column.is_not(None) if resolved else column.is_(None), alert_events.c.id < before_id)
+        .order_by(alert_events.c.id.desc())
+        .limit(limit)
+    )
+    for name, wanted in (("tenant_id", tenant_id), ("state", state), ("rule_id", rule_id)):
+        if wanted is not None:
+            query = query.where(alert_events.c[name] == wanted)
+    return records(await tx.execute(query), EventRecord)
+
+
+async def lock_event(tx: Connection, event_id: int) -> EventRecord | None:
+    """The event, held against others until the transaction ends."""
+    query = select(*_SHOWN).where(alert_events.c.id == event_id).with_for_update()
+    return record(await tx.execute(query), EventRecord)
+
+
+async def acknowledge(tx: Connection, event_id: int, values: Row) -> EventRecord:
+    """The event as it is now. The caller holds it, so it is there."""
+    changed = update(alert_events).where(alert_events.c.id == event_id).values(**values).returning(*_SHOWN)
+    return records(await tx.execute(changed), EventRecord)[0]
+
+
+async def prune(tx: Connection, before: datetime) -> None:
+    await tx.execute(delete(alert_events).where(alert_events.c.resolved_at < before))
+
+
+async def _move(tx: Connection, expected: str, moved: Sequence[Row]) -> None:
+    if not moved:
+        return
+    names = [name for name in moved[0] if name != "event"]
+    statement = (
+        update(alert_events)
+        .where(alert_events.c.id == bindparam("event"), alert_events.c.state == expected)
+        .values({name: bindparam(f"new_{name}") for name in names})
+    )
+    rows = [{"event": row["event"], **{f"new_{name}": row[name] for name in names}} for row in moved]
+    await tx.execute(statement, rows)
+
+
+def _new(change: Transition, now: datetime) -> Row:
+    assert change.words is not None
+    return {
+        "rule_id": change.rule.id,
+        "rule_type": change.rule.rule_type,
+        "severity": change.rule.severity,
+        "state": change.kind,
+        "subject_type": change.subject_type,
+        "subject_id": change.subject_id,
+        "subject": change.words.subject[:300],
+        "tenant_id": change.words.tenant_id,
+        "cluster_id": change.words.cluster_id,
+        "value": change.value,
+        "threshold": change.rule.threshold,
+        "message": change.words.message[:1024],
+        "started_at": now,
+        "fired_at": now if change.kind == "firing" else None,
+    }
+
+
+def _fired(change: Transition, now: datetime) -> Row:
+    assert change.words is not None
+    return {
+        "event": change.event_id,
+        "state": "firing",
+        "fired_at": now,
+        "value": change.value,
+        "threshold": change.rule.threshold,
+        "message": change.words.message[:1024],
+    }
+
+
+def _resolved(change: Transition, now: datetime) -> Row:
+    return {"event": change.event_id, "state": "resolved", "resolved_at": now, "reason": change.reason}

@@ -1,0 +1,190 @@
+"""An evaluation against a database: what it reads, what it writes, and what it leaves when it dies."""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+from unittest.mock import AsyncMock
+
+import pytest
+
+from gpuforge_controlplane.domain.watched import Cluster, Gpu, Holding, Node, Tenant
+from gpuforge_controlplane.loops import alerts as loop
+from gpuforge_controlplane.loops.leader import Leadership
+from gpuforge_controlplane.services import retention, watching
+from gpuforge_controlplane.storage import alerts, watch
+from gpuforge_controlplane.storage.leases import LeaseLostError
+from gpuforge_controlplane.storage.schema import allocations
+from tests.hand_clock import HandClock
+from tests.storage.rows import NOW, Shelf
+
+LONG_AGO = NOW - timedelta(days=1)
+
+
+async def look(shelf: Shelf, token: int, *, since: datetime = LONG_AGO) -> list[tuple[str, str]]:
+    changes = await watching.run_evaluation(shelf.database, shelf.clock, token, hearing_since=since)
+    return [(change.kind, change.rule.rule_type) for change in changes]
+
+
+async def states(shelf: Shelf) -> list[Any]:
+    rows = await shelf.all("SELECT rule_type, subject_id, state FROM alert_events ORDER BY id")
+    return [tuple(row) for row in rows]
+
+
+async def test_the_picture(shelf: Shelf) -> None:
+    seconds = NOW.timestamp()
+    tenant, inactive = await shelf.tenant(16), await shelf.tenant(8, "inactive")
+    node = await shelf.node(3, last_heartbeat_at=NOW - timedelta(seconds=30))
+    await shelf.node(2, retired_at=NOW)
+    await shelf.run("UPDATE gpus SET gpu_index = NULL WHERE id = 3")
+    await shelf.run("UPDATE gpus SET status = 'unhealthy', temperature_c = 71.5 WHERE id = 2")
+    (job,) = await shelf.queue(gpu_count=2, tenant_id=tenant, status="running", started_at=NOW)
+    await shelf.queue(tenant_id=inactive, submitted_at=NOW - timedelta(minutes=9))
+    await shelf.queue(submitted_at=NOW - timedelta(minutes=5))
+    await shelf.queue(status="blocked", submitted_at=NOW - timedelta(hours=5))
+    held = {"job_id": job, "node_id": node, "family": "H100", "tenant_id": tenant, "started_at": NOW}
+    await shelf.insert(
+        allocations, {**held, "gpu_id": 1, "ended_at": None}, {**held, "gpu_id": 2, "ended_at": NOW}
+    )
+    async with shelf.database.read() as tx:
+        seen = await watch.load(tx, LONG_AGO)
+    assert seen.hearing_since == LONG_AGO.timestamp()
+    assert seen.clusters == [Cluster(1, "east", None, seconds - 540)]
+    assert seen.nodes == [Node(node, 1, "node-0", seconds - 30)]
+    assert seen.gpus == [Gpu(1, node, 0, seconds), Gpu(2, node, 1, seconds, 71.5, ("unhealthy",))]
+    assert seen.holdings == [Holding(1, job, tenant, seconds)]
+    assert seen.tenants == [Tenant(tenant, "tenant 0", 16, 2)]
+
+
+async def test_one_event_whoever_evaluates_and_how_often(shelf: Shelf) -> None:
+    token = await shelf.lease()
+    await shelf.node(2, last_heartbeat_at=NOW - timedelta(minutes=5))
+    await asyncio.gather(*(look(shelf, token) for _ in range(5)))
+    assert sorted(await states(shelf)) == [("health_degraded", 1, "pending"), ("node_offline", 1, "firing")]
+    assert await look(shelf, token) == []
+
+
+async def test_a_thousand_evaluations_of_the_same_write_once(shelf: Shelf) -> None:
+    token = await shelf.lease()
+    await shelf.node(2, last_heartbeat_at=NOW - timedelta(minutes=5))
+    changes = [change for _ in range(50) for change in await look(shelf, token)]
+    assert sorted(changes) == [("firing", "node_offline"), ("pending", "health_degraded")]
+
+
+async def test_a_token_of_the_past_changes_nothing(shelf: Shelf) -> None:
+    await shelf.lease("somebody else")
+    await shelf.node(2, last_heartbeat_at=NOW - timedelta(minutes=5))
+    with pytest.raises(LeaseLostError):
+        await look(shelf, 99)
+    assert await states(shelf) == []
+
+
+async def test_an_evaluation_that_dies_half_way_has_changed_nothing(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It resolves one event, opens another, and dies before it commits; the next one does it all."""
+    token = await shelf.lease()
+    node = await shelf.node(2, last_heartbeat_at=NOW - timedelta(minutes=5))
+    await look(shelf, token)
+    await shelf.run("UPDATE nodes SET last_heartbeat_at = (SELECT max(created_at) FROM nodes)")
+    await shelf.run("UPDATE gpus SET status = 'unhealthy'")
+    before = await states(shelf)
+    with monkeypatch.context() as patch:
+        patch.setattr(alerts, "_move", AsyncMock(side_effect=RuntimeError("half way")))
+        with pytest.raises(RuntimeError, match="half way"):
+            await look(shelf, token)
+    assert await states(shelf) == before
+    await look(shelf, token)
+    assert sorted(await states(shelf)) == [
+        ("gpu_fault", 1, "firing"),
+        ("gpu_fault", 2, "firing"),
+        ("health_degraded", node, "pending"),
+        ("node_offline", node, "resolved"),
+    ]
+
+
+async def test_an_event_that_moved_on_meanwhile_is_left_alone(shelf: Shelf) -> None:
+    token = await shelf.lease()
+    await shelf.node(2, last_heartbeat_at=NOW - timedelta(minutes=5))
+    await look(shelf, token)
+    changes = await watching.run_evaluation(
+        shelf.database, lambda: NOW + timedelta(minutes=1), token, hearing_since=LONG_AGO
+    )
+    async with shelf.database.write() as tx:
+        await alerts.resolve_rule(tx, 3, NOW + timedelta(minutes=2))
+        await alerts.apply(tx, changes, NOW + timedelta(minutes=3))
+    assert sorted(await states(shelf)) == [("health_degraded", 1, "resolved"), ("node_offline", 1, "firing")]
+
+
+async def test_resolved_events_are_kept_for_a_time(shelf: Shelf) -> None:
+    token = await shelf.lease()
+    await shelf.node(2, last_heartbeat_at=NOW - timedelta(minutes=5))
+    await look(shelf, token)
+    async with shelf.database.write() as tx:
+        await alerts.resolve_rule(tx, 6, NOW)
+    for age, left in ((retention.EVENTS_KEPT_FOR, 2), (retention.EVENTS_KEPT_FOR + timedelta(seconds=1), 1)):
+        await retention.enforce(shelf.database, NOW + age, timedelta(hours=24))
+        assert len(await states(shelf)) == left  # what is not resolved stays
+
+
+class Ear:
+    """The loop, with both clocks in a test's hand; evaluations are noted, not run."""
+
+    def __init__(self, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.shelf, self.ticks = shelf, HandClock()
+        self.leadership = Leadership(shelf.database, "the test")
+        self.leadership.token = 1
+        self.heard_for: list[float] = []
+        self.watch = loop.Watch(shelf.database, self.leadership, shelf.clock, self.ticks)
+        monkeypatch.setattr(watching, "run_evaluation", self._note)
+
+    async def _note(self, *_: object, hearing_since: datetime) -> None:
+        self.heard_for.append((self.shelf.now - hearing_since).total_seconds())
+
+    async def pass_by(self, seconds: int) -> None:
+        """A look each second."""
+        for _ in range(seconds):
+            self.shelf.now += timedelta(seconds=1)
+            self.ticks.now += 1
+            await self.watch()
+
+
+async def test_the_leader_alone_evaluates_every_half_minute(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ear = Ear(shelf, monkeypatch)
+    await ear.pass_by(91)
+    assert ear.heard_for == [0, 30, 60, 90]
+    ear.leadership.token = None
+    await ear.pass_by(60)
+    assert len(ear.heard_for) == 4
+    ear.leadership.token = 2
+    await ear.pass_by(1)
+    assert ear.heard_for[4:] == [0]  # whoever led meanwhile, this one begins to listen anew
+
+
+@pytest.mark.parametrize("step_s", [3600, -3600, 6, -6])
+async def test_a_step_of_the_clock_is_a_new_beginning(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, step_s: int
+) -> None:
+    ear = Ear(shelf, monkeypatch)
+    await ear.pass_by(45)
+    shelf.now += timedelta(seconds=step_s)
+    await ear.pass_by(20)
+    assert ear.heard_for == [0, 30, 15]
+
+
+async def test_a_long_sleep_is_a_new_beginning(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both clocks went on while the process was stopped: nobody listened."""
+    ear = Ear(shelf, monkeypatch)
+    await ear.pass_by(45)
+    shelf.now += timedelta(seconds=31)
+    ear.ticks.now += 31
+    await ear.pass_by(1)
+    assert ear.heard_for == [0, 30, 0]
+
+
+async def test_a_leader_of_the_past_steps_down(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    ear = Ear(shelf, monkeypatch)
+    monkeypatch.setattr(watching, "run_evaluation", AsyncMock(side_effect=LeaseLostError))
+    await ear.pass_by(1)
+    assert ear.leadership.token is None

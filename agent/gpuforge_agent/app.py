@@ -8,7 +8,7 @@ import logging
 import math
 import signal
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,8 +19,10 @@ from gpuforge_agent.config import AgentSettings
 from gpuforge_agent.disk_spool import DiskSpool
 from gpuforge_agent.host import Host
 from gpuforge_agent.identity import Identity
+from gpuforge_agent.known_gpus import KnownGpus
 from gpuforge_agent.push import Pusher
 from gpuforge_agent.sampler import Sampler
+from gpuforge_agent.sources.base import GpuIdentity
 from gpuforge_agent.spool import MemorySpool, Spool
 from gpuforge_client.rest import RestClient
 from gpuforge_client.retry import ONCE, REAL, World
@@ -194,12 +196,14 @@ def _spool(folder: Path | None, settings: AgentSettings) -> Spool:
 
 def _node(this: Host, folder: Path | None, settings: AgentSettings, client: RestClient, world: World) -> Node:
     spool = _spool(folder, settings)
+    known = KnownGpus(folder)
     source = _simulated(this.hostname, settings) if settings.source == "simulated" else None
     sampler = Sampler(
-        _nvml(settings) if source is None else InlineCollector(source),
+        _nvml(settings, known.gpus) if source is None else InlineCollector(source),
         spool,
         world.clock,
         list_every=max(1, round(settings.heartbeat_interval_s / settings.interval_s)),
+        listed=known.note,
     )
     identity = Identity(client, this)
     pusher = Pusher(client, identity, spool, lambda: sampler.inventory, world)
@@ -214,16 +218,19 @@ def _node(this: Host, folder: Path | None, settings: AgentSettings, client: Rest
     )
 
 
-def collector_of(hostname: str, settings: AgentSettings) -> Collector:
-    """What reads the GPUs of that node: NVML in a child process, or curves in this one."""
+def collector_of(hostname: str, settings: AgentSettings, known: Iterable[GpuIdentity] = ()) -> Collector:
+    """What reads the GPUs of that node: NVML in a child process, or curves in this one.
+
+    `known`: GPUs of earlier runs, reported when missing.
+    """
     if settings.source == "nvml":
-        return _nvml(settings)
+        return _nvml(settings, known)
     return InlineCollector(_simulated(hostname, settings))
 
 
-def _nvml(settings: AgentSettings) -> Collector:
+def _nvml(settings: AgentSettings, known: Iterable[GpuIdentity]) -> Collector:
     deadlines = Deadlines(step_s=settings.nvml_deadline_s)
-    return ChildCollector(NvmlSettings(library=settings.nvml_library), deadlines=deadlines)
+    return ChildCollector(NvmlSettings(library=settings.nvml_library), known=known, deadlines=deadlines)
 
 
 def _simulated(hostname: str, settings: AgentSettings) -> SimulatedSource:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
 
 from gpuforge_agent.collector import Collector
@@ -16,12 +17,21 @@ logger = logging.getLogger(__name__)
 class Sampler:
     """The only user of its collector, so that listing and reading never meet."""
 
-    def __init__(self, collector: Collector, spool: Spool, clock: Clock, *, list_every: int) -> None:
-        """`list_every`: the GPUs are listed anew before every so many-th reading (≥ 1)."""
+    def __init__(
+        self,
+        collector: Collector,
+        spool: Spool,
+        clock: Clock,
+        *,
+        list_every: int,
+        listed: Callable[[Inventory], None] | None = None,
+    ) -> None:
+        """`list_every`: the GPUs are listed anew before every so many-th reading (≥ 1); `listed` is told."""
         self._collector = collector
         self._spool = spool
         self._clock = clock
         self._list_every = list_every
+        self._listed = listed
         self._until_listing = 0
         self._inventory = Inventory()
         self._known: frozenset[str] = frozenset()
@@ -52,6 +62,8 @@ class Sampler:
         before = self._inventory
         self._inventory = await self._collector.inventory()
         self._known = frozenset(gpu.uuid for gpu in (*self._inventory.gpus, *self._inventory.absent))
+        if self._listed is not None:
+            self._listed(self._inventory)
         _tell_change(before, self._inventory)
 
 

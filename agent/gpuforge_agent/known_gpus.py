@@ -1,0 +1,62 @@
+"""The GPUs that this host ever had, on disk by UUID: one that died between two runs is still missed."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import msgspec
+
+from gpuforge_agent.sources.base import GpuIdentity, Inventory
+
+logger = logging.getLogger(__name__)
+
+FILE = "gpus.json"
+
+
+class KnownGpus:
+    """What is known of this host's cards. Without a folder it is forgotten with the process."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """Read what an earlier run left; a file that can't be read is as none, and said so."""
+        self._file = None if folder is None else folder / FILE
+        self._gpus = {gpu.uuid: gpu for gpu in _read(self._file)}
+
+    @property
+    def gpus(self) -> tuple[GpuIdentity, ...]:
+        """Each card as it was listed last, by index."""
+        return tuple(sorted(self._gpus.values(), key=lambda gpu: (gpu.index, gpu.uuid)))
+
+    def note(self, inventory: Inventory) -> None:
+        """Remember what is listed now; writes only if that is news. Never raises."""
+        listed = {gpu.uuid: gpu for gpu in inventory.gpus}
+        if listed.items() <= self._gpus.items():
+            return
+        self._gpus |= listed
+        if self._file is not None:
+            try:
+                _write(self._file, msgspec.json.format(msgspec.json.encode(self.gpus), indent=1))
+            except OSError as error:
+                logger.warning("the GPUs of this host can't be remembered: %s", error)
+
+
+def _read(file: Path | None) -> tuple[GpuIdentity, ...]:
+    if file is None or not file.exists():
+        return ()
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=tuple[GpuIdentity, ...])
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        logger.warning("the GPUs of earlier runs are not known: %s", error, extra={"file": str(file)})
+        return ()
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Replace the file, so that a power cut leaves the old one or the new one."""
+    fresh = file.with_suffix(".new")
+    opened = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(opened, "wb") as writer:
+        writer.write(content)
+        writer.flush()
+        os.fsync(writer.fileno())
+    fresh.replace(file)

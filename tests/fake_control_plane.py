@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from gpuforge_shared.apikey import assemble
+from gpuforge_shared.clock import Clock
 
 KEY = assemble("5" * 56)
 
@@ -40,6 +41,7 @@ class FakeControlPlane:
     requests: list[str] = field(default_factory=list)  # "POST /api/…"
     faults: deque[Fault] = field(default_factory=deque)
     lasting: Fault | None = None
+    clock: Clock | None = None  # None: older, does not tell its time
     url: str = ""
 
     def __post_init__(self) -> None:
@@ -113,7 +115,8 @@ class FakeControlPlane:
         new = body["hostname"] not in self.nodes
         node = self.nodes.setdefault(body["hostname"], {"id": 100 + len(self.nodes), "beats": 0})
         node.update(body, beats=node["beats"] + 1)
-        return web.json_response(node, status=201 if new else 200)
+        answer = node if self.clock is None else {**node, "last_heartbeat_at": self.clock().isoformat()}
+        return web.json_response(answer, status=201 if new else 200)
 
     def _gpus(self, body: Json) -> web.Response:
         created = []

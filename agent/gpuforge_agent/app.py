@@ -23,7 +23,7 @@ from gpuforge_agent.known_gpus import KnownGpus
 from gpuforge_agent.push import Pusher
 from gpuforge_agent.sampler import Sampler
 from gpuforge_agent.sources.base import GpuIdentity
-from gpuforge_agent.spool import MemorySpool, Spool
+from gpuforge_agent.spool import MemorySpool, Spool, told_of
 from gpuforge_client.rest import RestClient
 from gpuforge_client.retry import ONCE, REAL, World
 from gpuforge_shared.errors import GPUForgeError
@@ -205,7 +205,7 @@ def _node(this: Host, folder: Path | None, settings: AgentSettings, client: Rest
         list_every=max(1, round(settings.heartbeat_interval_s / settings.interval_s)),
         listed=known.note,
     )
-    identity = Identity(client, this)
+    identity = Identity(client, this, beside=lambda: told_of(spool))
     pusher = Pusher(client, identity, spool, lambda: sampler.inventory, world)
     follower = _follower(client, identity, source) if source and settings.simulated_follow else None
     return Node(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime
 
 import msgspec
 
+from gpuforge_agent.clock_offset import ClockWatch
 from gpuforge_agent.host import Host
 from gpuforge_agent.sources.base import GpuIdentity, Inventory
 from gpuforge_client.rest import RestClient
+from gpuforge_client.retry import REAL, World
 from gpuforge_shared.errors import Conflict, Forbidden, NotFound
 
 logger = logging.getLogger(__name__)
@@ -32,6 +35,7 @@ class _Gpu(msgspec.Struct):
 class _Node(msgspec.Struct):
     id: int
     gpus: list[_Gpu] = []
+    last_heartbeat_at: datetime | None = None  # to who sends the heartbeat: what the time is over there
 
 
 async def own_cluster(client: RestClient) -> Cluster:
@@ -49,9 +53,20 @@ async def own_cluster(client: RestClient) -> Cluster:
 class Identity:
     """This node's registration. It is `current` for an inventory, or must be made (again)."""
 
-    def __init__(self, client: RestClient, host: Host) -> None:
+    def __init__(
+        self,
+        client: RestClient,
+        host: Host,
+        *,
+        world: World = REAL,
+        beside: Callable[[], Mapping[str, object]] = dict,
+    ) -> None:
+        """`world`: whose clock is compared with the control plane's. `beside`: what else heartbeats tell."""
         self._client = client
         self._host = host
+        self._world = world
+        self._beside = beside
+        self.clock = ClockWatch()
         self._node: Mapping[str, object] | None = None
         self._registered: frozenset[GpuIdentity] | None = None
         self._gpu_ids: Mapping[str, int] = {}
@@ -79,7 +94,7 @@ class Identity:
         """Register node and GPUs and learn their ids. Raises what the client raises, or Forbidden."""
         cluster = await own_cluster(self._client)
         node = self._described(cluster.id, inventory)
-        record = await self._client.post("/api/clusters/nodes", _Node, body=node, repeatable=True)
+        record = await self._say(node)
         if inventory.gpus:
             body = {"node_id": record.id, "gpus": [_described(gpu) for gpu in inventory.gpus]}
             await self._client.post("/api/clusters/gpus", list[_Gpu], body=body, repeatable=True)
@@ -99,10 +114,20 @@ class Identity:
         if self._node is None or self._registered is None:
             return
         try:
-            await self._client.post("/api/clusters/nodes", _Node, body=self._node, repeatable=True)
+            await self._say(self._node)
         except (NotFound, Conflict):  # a cluster that is gone, a node that was retired: delivery finds out
             self.forget()
             raise
+
+    async def _say(self, node: Mapping[str, object]) -> _Node:
+        """Send registration or heartbeat, and compare clocks by the way."""
+        body = {**node, **self._beside()}
+        if self.clock.offset is not None:
+            body["clock_offset_s"] = round(self.clock.offset.seconds, 3)
+        asked_at, began = self._world.clock(), self._world.monotonic()
+        record = await self._client.post("/api/clusters/nodes", _Node, body=body, repeatable=True)
+        self.clock.note(asked_at, self._world.monotonic() - began, record.last_heartbeat_at)
+        return record
 
     def _described(self, cluster_id: int, inventory: Inventory) -> dict[str, object]:
         """A plain mapping: what a driver calls its card is for the control plane to judge, not to stop us."""

@@ -89,6 +89,18 @@ class Spool(Protocol):
         ...
 
 
+def told_of(spool: Spool) -> dict[str, object]:
+    """What a heartbeat tells of the queue: how many samples wait, how many are lost, and the last gap."""
+    losses = spool.losses
+    told = {
+        "queued_samples": len(spool),
+        "dropped_samples": losses.dropped + losses.damaged,
+        "gap_since": losses.since,
+        "gap_until": losses.until,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
 class MemorySpool:
     """A Spool that lives as long as its process."""
 

@@ -13,7 +13,7 @@ from gpuforge_agent.host import Host
 from gpuforge_agent.identity import Identity
 from gpuforge_agent.push import AWAY, BATCH, REFUSED, REFUSED_FLOOR_S, Pusher
 from gpuforge_agent.sources.base import Fault, GpuIdentity, Inventory, Reason
-from gpuforge_agent.spool import MemorySpool, Sample
+from gpuforge_agent.spool import MemorySpool, Sample, told_of
 from gpuforge_client.rest import RestClient
 from gpuforge_client.retry import ONCE, World
 from gpuforge_shared.apikey import assemble
@@ -59,7 +59,7 @@ class Bench:
         self.spool = MemorySpool(10_000)
         self.inventory = Inventory(gpus=(gpu(0), gpu(1)))
         host = Host(hostname="gpu-01", ip_address="10.0.0.1", cpu_cores=128, ram_gb=1024, agent_version="1")
-        self.identity = Identity(client, host)
+        self.identity = Identity(client, host, world=world, beside=lambda: told_of(self.spool))
         self.pusher = Pusher(client, self.identity, self.spool, lambda: self.inventory, world)
         self.taken: list[Sample] = []
 
@@ -324,6 +324,26 @@ async def test_a_heartbeat_is_the_registration_said_again_and_finds_out_a_loss(b
     assert not bench.identity.is_current(bench.inventory)
 
 
+@pytest.mark.parametrize(("ahead_s", "is_told"), [(0, False), (-29, False), (31, True), (-3600, True)])
+async def test_the_clocks_are_compared_and_the_difference_is_sent(
+    bench: Bench, caplog: pytest.LogCaptureFixture, ahead_s: int, is_told: bool
+) -> None:
+    bench.plane.clock = lambda: START - timedelta(seconds=ahead_s)
+    await bench.pusher.deliver()
+    assert "clock_offset_s" not in bench.plane.nodes["gpu-01"]
+    for _ in range(3):
+        await bench.identity.heartbeat()
+    assert bench.plane.nodes["gpu-01"]["clock_offset_s"] == pytest.approx(ahead_s, abs=1.0)
+    told = [each for each in caplog.records if "clock is" in each.message]
+    assert len(told) == (1 if is_told else 0)
+
+
+async def test_a_control_plane_that_does_not_tell_its_time_hears_of_no_offset(bench: Bench) -> None:
+    await bench.pusher.deliver()
+    await bench.identity.heartbeat()
+    assert "clock_offset_s" not in bench.plane.nodes["gpu-01"]
+
+
 async def test_the_last_delivery_does_not_insist(bench: Bench) -> None:
     bench.plane.key = assemble("6" * 56)
     bench.sample(1)
@@ -339,6 +359,10 @@ async def test_a_full_queue_is_reported_with_the_number_that_is_lost(
     await bench.pusher.deliver()
     lost = [each for each in caplog.records if "oldest samples are lost" in each.message]
     assert [vars(each)["lost"] for each in lost] == [3]
+    await bench.identity.heartbeat()
+    node = bench.plane.nodes["gpu-01"]
+    assert (node["queued_samples"], node["dropped_samples"]) == (0, 3)
+    assert (node["gap_since"], node["gap_until"]) == ("2026-05-09T00:00:00Z", "2026-05-09T00:00:03Z")
     assert bench.times() == bench.all_times(but={0, 1, 2})
 
 

@@ -27,6 +27,7 @@ from gpuforge_controlplane.loops.schedule import LOOK_S, Schedule
 from gpuforge_controlplane.services import retention, sample
 from gpuforge_controlplane.services.ingest import Ingest
 from gpuforge_controlplane.services.keys import KeyRing
+from gpuforge_controlplane.services.live import Live
 from gpuforge_controlplane.services.owned import OwnedGpus
 from gpuforge_controlplane.services.sample import SampleFleet
 from gpuforge_controlplane.storage.database import Database, schema_revision, throwaway
@@ -60,6 +61,10 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock = utc_now) 
         await stack.enter_async_context(
             running("retention", retention.EVERY_S, lambda: retention.enforce(database, clock(), keep))
         )
+        live = await stack.enter_async_context(Live(database, clock).looking())
+        sample_live = None
+        if shown is not None:
+            sample_live = await stack.enter_async_context(Live(shown, clock).looking())
         leadership = Leadership(database, holder=f"{socket.gethostname()}:{secrets.token_hex(4)}")
         await stack.enter_async_context(leadership.held())
         schedule = Schedule(database, leadership, clock, settings.schedule_interval_s)
@@ -74,6 +79,8 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock = utc_now) 
             observations=Observations(),
             traffic=Traffic(),
             owned=OwnedGpus(),
+            live=live,
+            sample_live=sample_live,
             clock=clock,
             demo=settings.demo,
             retention=keep,
@@ -98,6 +105,7 @@ async def serve(settings: ControlPlaneSettings, listening: socket.socket) -> Non
             await stop.wait()
             _log.info("stopping")
             await site.stop()
+            api.end_streams()
             await api.traffic.ends(STOP_S)
         finally:
             await http.cleanup()

@@ -40,6 +40,7 @@ MAY = {
     "GET /api/api-keys": "AT",
     "DELETE /api/api-keys/{key_id}": "AT",
     "GET /api/dashboard": "RWAT",
+    "GET /api/events": "RWAT",
     "GET /api/audit": "A",
 }
 OPEN = {"GET /api/openapi.json", "GET /healthz", "GET /readyz", "GET /metrics"}

@@ -18,6 +18,7 @@ from gpuforge_shared.clock import utc_now
 from gpuforge_shared.wire.keys import KeyCreate
 from tests.postgres import run_apart
 from tests.running_agent import environment, process
+from tests.stream_reader import streaming
 
 ON_SQLITE = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 ON_POSTGRESQL = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
@@ -71,6 +72,26 @@ async def test_a_request_in_flight_ends_before_the_server_does(
             each.close()
             with contextlib.suppress(ConnectionError):
                 await each.wait_closed()
+
+
+@ON_SQLITE
+async def test_open_streams_do_not_hold_up_the_stop(migrated_database_url: str) -> None:
+    database = Database(migrated_database_url)
+    key = await create_key_on_host(database, utc_now, KeyCreate(label="x", permissions=["read"]))
+    await database.close()
+    async with serving(migrated_database_url) as (server, port):
+        url = f"http://127.0.0.1:{port}"
+        async with streaming(url, key) as live, streaming(url, None) as sample:
+            for stream in (live, sample):
+                await stream.until("frame")
+            server.send_signal(signal.SIGTERM)
+            for stream in (live, sample):
+                await stream.to_its_end()
+                assert stream.ended  # and not broken off
+            _, rest = await server.communicate()
+    events = [json.loads(line) for line in rest.splitlines()]
+    assert (server.returncode, events[-1]["event"]) == (0, "stopped")
+    assert not [event for event in events if "exception" in event]
 
 
 async def _refused(port: int) -> None:

@@ -36,6 +36,12 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def application(api: Api, *, max_body_mib: int) -> web.Application:
     """The routes of the table as an aiohttp application."""
     app = web.Application(client_max_size=max_body_mib * 1024 * 1024, middlewares=[_surround(api)])
+    app.on_response_prepare.append(_complete)
+
+    async def farewell(_: web.Application) -> None:
+        api.end_streams()
+
+    app.on_shutdown.append(farewell)
     for route in api.routes:
         path = re.sub(r"{(\w+)}", r"{\1:[0-9]+}", route.path)
         if route.method == "GET":
@@ -79,11 +85,7 @@ def _surround(api: Api) -> Middleware:
                 response = await _answer(request, handler, request_id)
             if api.traffic.stopping:
                 response.force_close()
-            if not response.prepared:
-                response.headers.update(_SECURITY_HEADERS | {"X-Request-Id": request_id})
-                if (demo := request.get(DEMO)) is not None:
-                    response.headers["X-GPUForge-Demo"] = demo  # of a refusal, too
-            seconds = time.perf_counter() - began
+            seconds = None if response.prepared else time.perf_counter() - began
             _note(api, request, response.status, seconds)
         finally:
             logs.request_id.reset(token)
@@ -110,11 +112,22 @@ async def _answer(request: web.Request, handler: Handler, request_id: str) -> we
         return problems.response(broken, request_id)
 
 
-def _note(api: Api, request: web.Request, status: int, seconds: float) -> None:
+async def _complete(request: web.Request, response: web.StreamResponse) -> None:
+    """What every answer has in its head, a stream's as well: called just before that is sent."""
+    if (request_id := request.get(REQUEST_ID)) is None:
+        return  # refused by aiohttp before it came to us
+    response.headers.update(_SECURITY_HEADERS | {"X-Request-Id": request_id})
+    if (demo := request.get(DEMO)) is not None:
+        response.headers["X-GPUForge-Demo"] = demo  # of a refusal, too
+
+
+def _note(api: Api, request: web.Request, status: int, seconds: float | None) -> None:
     resource = request.match_info.route.resource
     template = resource.canonical if resource is not None else "unknown"
     api.observations.request(request.method, template, status, seconds)
     level = logging.DEBUG if template in _QUIET and status < 400 else logging.INFO
     if _log.isEnabledFor(level):
-        fields = {"method": request.method, "path": request.path, "status": status}
-        _log.log(level, "request", extra=fields | {"ms": round(1000 * seconds, 1)})
+        fields: dict[str, object] = {"method": request.method, "path": request.path, "status": status}
+        if seconds is not None:
+            fields["ms"] = round(1000 * seconds, 1)
+        _log.log(level, "request", extra=fields)

@@ -22,6 +22,7 @@ from gpuforge_controlplane.services.context import Context, Page, Upserted, enco
 from gpuforge_controlplane.services.idempotency import Once, Reply, claim_of, once
 from gpuforge_controlplane.services.ingest import Ingest
 from gpuforge_controlplane.services.keys import KeyRing
+from gpuforge_controlplane.services.live import Live
 from gpuforge_controlplane.services.owned import OwnedGpus
 from gpuforge_controlplane.storage.database import Connection, Database
 from gpuforge_shared.clock import Clock
@@ -56,10 +57,18 @@ class Api:
     observations: Observations
     traffic: Traffic
     owned: OwnedGpus
+    live: Live
+    sample_live: Live | None
     clock: Clock
     demo: Demo
     retention: timedelta
     routes: Sequence[Route]
+
+    def end_streams(self) -> None:
+        """Nothing else would: a stream is a request in flight for as long as its reader likes."""
+        self.live.stop()
+        if self.sample_live is not None:
+            self.sample_live.stop()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +98,9 @@ async def answer(api: Api, route: Route, request: web.Request) -> web.StreamResp
     caller = await authenticate(api, route, request)
     request[DEMO] = caller.demo
     call = _parse(route, request, await _payload(request) if route.body else b"")
+    if route.stream:
+        streamed: web.StreamResponse = await route.service(api, request, caller, call.inputs["query"])
+        return streamed
     if route.hot and "Idempotency-Key" not in request.headers:
         return _render(route, request, Reply(status=200, answer=await _accept(api, caller, call)))
     if route.writes:

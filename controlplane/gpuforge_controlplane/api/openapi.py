@@ -63,6 +63,9 @@ def _schemas(routes: Sequence[Route]) -> tuple[Json, dict[int, Json], dict[int, 
     hot: dict[int, type[msgspec.Struct]] = {}
     for index, route in enumerate(routes):
         inputs.append(((index, "answer"), "serialization", TypeAdapter(route.answer)))
+        inputs += [
+            ((index, f"event {name}"), "serialization", TypeAdapter(event)) for name, event in route.events
+        ]
         if route.body is None:
             continue
         if issubclass(route.body, BaseModel):
@@ -84,6 +87,7 @@ def _operation(route: Route, answer: Json, body: Json | None) -> Json:
         "operationId": route.service.__name__,
         "tags": [route.tag],
         "summary": route.summary,
+        **({"description": route.description} if route.description else {}),
         "responses": {
             **{
                 str(status): {"description": _words(status), "content": {route.media: {"schema": answer}}}
@@ -102,6 +106,10 @@ def _operation(route: Route, answer: Json, body: Json | None) -> Json:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
     if route.access is not None:
         operation["x-gpuforge-scope"] = route.access.scope
+    if route.stream:  # OpenAPI 3.1 has no words for what the messages of a stream carry
+        operation["x-gpuforge-events"] = {
+            name: {"$ref": _REF.format(model=event.__name__)} for name, event in route.events
+        }
     return operation
 
 
@@ -130,6 +138,14 @@ def _query_parameters(route: Route) -> Iterable[Json]:
 
 
 def _headers(route: Route) -> Iterable[Json]:
+    if route.stream:
+        yield {
+            "name": "Last-Event-ID",
+            "in": "header",
+            "required": False,
+            "description": "The id of the last message: go on after it.",
+            "schema": {"type": "string"},
+        }
     if route.method == "POST":
         yield {
             "name": "Idempotency-Key",

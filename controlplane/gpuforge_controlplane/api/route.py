@@ -34,6 +34,8 @@ class Route:
     sealed: str | None = None  # the answer's field with a raw key: never stored, not even for a repeat
     hot: bool = False  # metrics ingest: grouped with others that wait, see services/ingest
     raw: bool = False  # takes the request and answers a response of its own
+    stream: bool = False  # (api, request, caller, query) -> a response that lasts; its caller is known
+    events: tuple[tuple[str, Any], ...] = ()  # of a stream: what each of its messages carries, by name
     media: str = "application/json"
 
     @property
@@ -43,4 +45,13 @@ class Route:
     @property
     def summary(self) -> str:
         """What the endpoint does: the first line of its service's docstring."""
-        return (inspect.getdoc(self.service) or "").partition("\n")[0]
+        return self._documented[0]
+
+    @property
+    def description(self) -> str:
+        """The rest of it."""
+        return self._documented[2].strip()
+
+    @property
+    def _documented(self) -> tuple[str, str, str]:
+        return (inspect.getdoc(self.service) or "").partition("\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpuforge_controlplane.api import system
+from gpuforge_controlplane.api import events, system
 from gpuforge_controlplane.api.route import Route
 from gpuforge_controlplane.domain.access import Access
 from gpuforge_controlplane.services import (
@@ -17,6 +17,7 @@ from gpuforge_controlplane.services import (
     tenants,
 )
 from gpuforge_shared.wire import alerts as alerts_wire
+from gpuforge_shared.wire import events as events_wire
 from gpuforge_shared.wire import fleet as fleet_wire
 from gpuforge_shared.wire import jobs as jobs_wire
 from gpuforge_shared.wire import keys as keys_wire
@@ -164,6 +165,11 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="GET", path="/api/dashboard", tag=_DASHBOARD, access=_READ_TENANTS,
         service=dashboard.overview, query=fleet_wire.OverviewQuery, answer=fleet_wire.DashboardOverview,
+    ),
+    Route(
+        method="GET", path="/api/events", tag=_DASHBOARD, access=_READ_TENANTS, stream=True,
+        media=events.MEDIA, service=events.stream_events, query=events_wire.EventsQuery, answer=str,
+        events=events_wire.MESSAGES,
     ),
     Route(
         method="GET", path="/api/audit", tag=_SYSTEM, access=_ADMIN,

@@ -113,6 +113,7 @@ def examples(scene: Scene) -> dict[tuple[str, str], Example]:
         ("DELETE", "/api/api-keys/{key_id}"): Example(path=f"/api/api-keys/{scene.key_id}"),
         ("GET", "/api/dashboard"): Example(path="/api/dashboard"),
         ("GET", "/api/events"): Example(path="/api/events"),
+        ("GET", "/api/dashboard/kpis"): Example(path="/api/dashboard/kpis"),
         ("GET", "/api/audit"): Example(path="/api/audit"),
         ("GET", "/api/openapi.json"): Example(path="/api/openapi.json"),
         ("GET", "/healthz"): Example(path="/healthz"),

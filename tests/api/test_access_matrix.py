@@ -41,6 +41,7 @@ MAY = {
     "DELETE /api/api-keys/{key_id}": "AT",
     "GET /api/dashboard": "RWAT",
     "GET /api/events": "RWAT",
+    "GET /api/dashboard/kpis": "RWAT",
     "GET /api/audit": "A",
 }
 OPEN = {"GET /api/openapi.json", "GET /healthz", "GET /readyz", "GET /metrics"}

@@ -51,7 +51,7 @@ async def test_the_picture(shelf: Shelf) -> None:
     assert seen.clusters == [Cluster(1, "east", None, seconds - 540)]
     assert seen.nodes == [Node(node, 1, "node-0", seconds - 30)]
     assert seen.gpus == [Gpu(1, node, 0, seconds), Gpu(2, node, 1, seconds, 71.5, ("unhealthy",))]
-    assert seen.holdings == [Holding(1, job, tenant, seconds)]
+    assert seen.holdings == [Holding(1, job, tenant, seconds, "H100")]
     assert seen.tenants == [Tenant(tenant, "tenant 0", 16, 2)]
 
 
@@ -134,11 +134,13 @@ class Ear:
         self.leadership = Leadership(shelf.database, "the test")
         self.leadership.token = 1
         self.heard_for: list[float] = []
+        self.counted: list[int] = []  # seconds that an evaluation stands for
         self.watch = loop.Watch(shelf.database, self.leadership, shelf.clock, self.ticks)
         monkeypatch.setattr(watching, "run_evaluation", self._note)
 
-    async def _note(self, *_: object, hearing_since: datetime) -> None:
+    async def _note(self, *_: object, hearing_since: datetime, seconds: int) -> None:
         self.heard_for.append((self.shelf.now - hearing_since).total_seconds())
+        self.counted.append(seconds)
 
     async def pass_by(self, seconds: int) -> None:
         """A look each second."""
@@ -159,6 +161,7 @@ async def test_the_leader_alone_evaluates_every_half_minute(
     assert len(ear.heard_for) == 4
     ear.leadership.token = 2
     await ear.pass_by(1)
+    assert ear.counted == [0, 30, 30, 30, 0]
     assert ear.heard_for[4:] == [0]  # whoever led meanwhile, this one begins to listen anew
 
 
@@ -171,6 +174,7 @@ async def test_a_step_of_the_clock_is_a_new_beginning(
     shelf.now += timedelta(seconds=step_s)
     await ear.pass_by(20)
     assert ear.heard_for == [0, 30, 15]
+    assert ear.counted == [0, 30, 0]
 
 
 async def test_a_long_sleep_is_a_new_beginning(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

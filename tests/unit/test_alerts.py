@@ -143,7 +143,7 @@ SCENARIOS: dict[str, Scenario] = {
         rules=("idle_gpu", "idle_allocated"),
         seen=[
             (0, cluster(None)),
-            (30, node(at(30), holdings=(Holding(70, 5, 3, at(-4000), None),))),
+            (30, node(at(30), holdings=(Holding(70, 5, 3, at(-4000), "H100", None),))),
         ],
         changes=[],
     ),
@@ -276,7 +276,7 @@ SCENARIOS: dict[str, Scenario] = {
     "a job that hardly uses what it holds": Scenario(
         rules=("idle_allocated",),
         seen=[
-            (second, node(at(second), holdings=(Holding(70, 5, 3, at(-1700), mean),)))
+            (second, node(at(second), holdings=(Holding(70, 5, 3, at(-1700), "H100", mean),)))
             for second, mean in ((0, 2), (99, 2), (100, 9.9), (130, 14.9), (160, 15))
         ],
         changes=[
@@ -286,7 +286,7 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "a job that ends takes its event along": Scenario(
         rules=("idle_allocated",),
-        seen=[(0, node(at(0), holdings=(Holding(70, 5, 3, at(-9999), 1),))), (30, node(at(30)))],
+        seen=[(0, node(at(0), holdings=(Holding(70, 5, 3, at(-9999), "H100", 1),))), (30, node(at(30)))],
         changes=[
             (0, "firing", "idle_allocated", 70, None),
             (30, "resolved", "idle_allocated", 70, "gone"),
@@ -379,7 +379,9 @@ def test_what_people_read() -> None:
         metered_until=at(-660),
     )
     beside = (Gpu(80, 8, 0, at(0), 91.6, ("XID_79", "ECC")), Gpu(81, 8, 1, at(0)), Gpu(82, 8, 2, at(-91)))
-    watched = replace(watched, gpus=(*watched.gpus, *beside), holdings=(Holding(81, 5, 3, at(-1800), 2.25),))
+    watched = replace(
+        watched, gpus=(*watched.gpus, *beside), holdings=(Holding(81, 5, 3, at(-1800), "H100", 2.25),)
+    )
     assert list(words(Story(), watched)) == [
         ("east", "GPUs of cluster east were used 12.3 % on average over 15 min", None, 1),
         ("Acme ML", "tenant Acme ML uses 9 of its quota of 10 GPUs (90 %)", 3, None),

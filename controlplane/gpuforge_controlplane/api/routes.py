@@ -13,6 +13,7 @@ from gpuforge_controlplane.services import (
     inventory,
     jobs,
     keys,
+    kpis,
     queueing,
     tenants,
 )
@@ -21,6 +22,7 @@ from gpuforge_shared.wire import events as events_wire
 from gpuforge_shared.wire import fleet as fleet_wire
 from gpuforge_shared.wire import jobs as jobs_wire
 from gpuforge_shared.wire import keys as keys_wire
+from gpuforge_shared.wire import kpis as kpis_wire
 from gpuforge_shared.wire import tenants as tenants_wire
 from gpuforge_shared.wire.base import PageQuery
 
@@ -170,6 +172,10 @@ ROUTES: tuple[Route, ...] = (
         method="GET", path="/api/events", tag=_DASHBOARD, access=_READ_TENANTS, stream=True,
         media=events.MEDIA, service=events.stream_events, query=events_wire.EventsQuery, answer=str,
         events=events_wire.MESSAGES,
+    ),
+    Route(
+        method="GET", path="/api/dashboard/kpis", tag=_DASHBOARD, access=_READ_TENANTS,
+        service=kpis.executive_kpis, answer=kpis_wire.Kpis,
     ),
     Route(
         method="GET", path="/api/audit", tag=_SYSTEM, access=_ADMIN,

@@ -39,6 +39,7 @@ class Gpu(NamedTuple):
     reported_at: float
     temperature_c: float | None = None
     faults: tuple[str, ...] = ()
+    utilization_pct: float | None = None
 
 
 class Holding(NamedTuple):
@@ -48,6 +49,7 @@ class Holding(NamedTuple):
     job_id: int
     tenant_id: int | None
     since: float
+    family: str
     mean_pct: float | None = None
 
 

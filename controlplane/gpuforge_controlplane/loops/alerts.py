@@ -35,21 +35,27 @@ class Watch:
         self._hearing_since: datetime | None = None
         self._looked: tuple[datetime, float] | None = None
         self._due = 0.0
+        self._evaluated: datetime | None = None
 
     async def __call__(self) -> None:
         """Look once; evaluate if this replica leads and it is time."""
         token = self._leadership.token
         if token is None:
-            self._hearing_since = self._looked = None
+            self._hearing_since = self._looked = self._evaluated = None
             return
         hearing_since = self._listen()
         if self._monotonic() < self._due:
             return
+        now, before = self._clock(), self._evaluated
+        heard = 0 if before is None else round((now - before).total_seconds())
         try:
-            await watching.run_evaluation(self._database, self._clock, token, hearing_since=hearing_since)
+            await watching.run_evaluation(
+                self._database, self._clock, token, hearing_since=hearing_since, seconds=heard
+            )
         except LeaseLostError:
             self._leadership.lost()
             return
+        self._evaluated = now
         self._due = self._monotonic() + EVERY_S
 
     def _listen(self) -> datetime:
@@ -60,7 +66,7 @@ class Watch:
         """
         now, ticks = self._clock(), self._monotonic()
         if self._hearing_since is None or self._looked is None or self._missed(now, ticks):
-            self._hearing_since = now
+            self._hearing_since, self._evaluated = now, None
         self._looked = now, ticks
         return self._hearing_since
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from gpuforge_controlplane.domain.fleet import MAX_AHEAD
-from gpuforge_controlplane.storage import alerts, cycles, idempotency, metrics
+from gpuforge_controlplane.storage import alerts, cycles, idempotency, kpis, metrics
 from gpuforge_controlplane.storage.database import Database
 
 EVERY_S = 60.0
 CYCLES_KEPT_FOR = timedelta(days=7)  # the scheduler's log; what became of jobs is in their histories for good
 EVENTS_KEPT_FOR = timedelta(days=90)  # after they were resolved
+HOURS_KEPT_FOR = timedelta(days=400)  # sums by the hour, as hourly rollups
 _DAYS_AHEAD = timedelta(days=2)  # of partitions, in case nobody is there to make the next one
 
 
@@ -30,6 +31,7 @@ async def enforce(database: Database, now: datetime, keep: timedelta) -> None:
         await idempotency.prune(tx, now)
         await cycles.prune(tx, now - CYCLES_KEPT_FOR)
         await alerts.prune(tx, now - EVENTS_KEPT_FOR)
+        await kpis.prune(tx, now - HOURS_KEPT_FOR)
     more = True
     while more:  # a slice a transaction, so that no other write waits long
         async with database.write() as tx:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from gpuforge_controlplane.domain.alerts import Transition, evaluate
+from gpuforge_controlplane.domain.activity import Activity, activity
+from gpuforge_controlplane.domain.alerts import OpenEvent, Transition, evaluate
+from gpuforge_controlplane.domain.rules import Rule
+from gpuforge_controlplane.domain.watched import View, Watched
 from gpuforge_controlplane.services.alerts import rules
-from gpuforge_controlplane.storage import alerts, leases, watch
+from gpuforge_controlplane.storage import alerts, kpis, leases, watch
 from gpuforge_controlplane.storage.database import Database
 from gpuforge_shared.clock import Clock
 
+_Seen = Mapping[tuple[int, str], Activity]
+
 
 async def run_evaluation(
-    database: Database, clock: Clock, token: int, *, hearing_since: datetime
+    database: Database, clock: Clock, token: int, *, hearing_since: datetime, seconds: int = 0
 ) -> Sequence[Transition]:
     """Evaluate all rules once under the lease's fencing token; what changed.
 
     Raises LeaseLostError if leadership has moved. One transaction writes everything: an evaluation that
     dies half-way has changed nothing. `hearing_since`: from when on a heartbeat would have been heard.
+    `seconds`: since the evaluation before; what jobs hold now is taken to have been held for so long.
     """
     now = clock()
     async with database.read() as tx:
@@ -27,9 +33,15 @@ async def run_evaluation(
         events = await alerts.open_events(tx)
         watched = await watch.load(tx, hearing_since)
     # In a thread: at 100,000 GPUs this takes a while, and requests are to go on.
-    changes = await asyncio.to_thread(evaluate, known, watched, events, now.timestamp())
-    if changes:
-        async with database.write() as tx:
-            await leases.guard(tx, token)
-            await alerts.apply(tx, changes, now)
+    changes, seen = await asyncio.to_thread(_judge, known, watched, events, now.timestamp())
+    async with database.write() as tx:
+        await leases.guard(tx, token)
+        await alerts.apply(tx, changes, now)
+        await kpis.add_hours(tx, kpis.hour_of(now), seconds, seen)
     return changes
+
+
+def _judge(
+    known: Sequence[Rule], watched: Watched, events: Sequence[OpenEvent], now: float
+) -> tuple[Sequence[Transition], _Seen]:
+    return evaluate(known, watched, events, now), activity(View(watched, now))

@@ -49,20 +49,20 @@ async def _nodes(tx: Connection, seconds: str) -> list[Node]:
 async def _gpus(tx: Connection, seconds: str) -> list[Gpu]:
     reported = seconds.format("coalesce(recorded_at, created_at)")
     query = (
-        f"SELECT id, node_id, gpu_index, {reported}, temperature_c, status FROM gpus"  # noqa: S608
+        f"SELECT id, node_id, gpu_index, {reported}, temperature_c, status, utilization_pct FROM gpus"  # noqa: S608
         " WHERE gpu_index IS NOT NULL"
         " AND node_id IN (SELECT id FROM nodes WHERE retired_at IS NULL)"
     )
     return [
-        Gpu(gpu_id, node_id, index, at, temperature, ("unhealthy",) if status == "unhealthy" else ())
-        for gpu_id, node_id, index, at, temperature, status in await tuples(tx, query)
+        Gpu(gpu_id, node_id, index, at, temperature, ("unhealthy",) if status == "unhealthy" else (), used)
+        for gpu_id, node_id, index, at, temperature, status, used in await tuples(tx, query)
     ]
 
 
 async def _holdings(tx: Connection, seconds: str) -> list[Holding]:
     since = seconds.format("a.started_at")
     query = (
-        f"SELECT a.gpu_id, a.job_id, j.tenant_id, {since} FROM allocations a"  # noqa: S608
+        f"SELECT a.gpu_id, a.job_id, j.tenant_id, {since}, a.family FROM allocations a"  # noqa: S608
         " JOIN jobs j ON j.id = a.job_id WHERE a.ended_at IS NULL"
     )
     return [Holding(*row) for row in await tuples(tx, query)]

@@ -42,6 +42,7 @@ class FakeControlPlane:
     faults: deque[Fault] = field(default_factory=deque)
     lasting: Fault | None = None
     clock: Clock | None = None  # None: older, does not tell its time
+    takes_key_for_admins: bool = False
     url: str = ""
 
     def __post_init__(self) -> None:
@@ -94,10 +95,8 @@ class FakeControlPlane:
         return None
 
     def _routed(self, request: web.Request, body: Any) -> web.Response:
-        if request.path == "/healthz":
-            return web.json_response({"status": "ok"})
-        if request.headers.get("Authorization") != f"Bearer {self.key}":
-            return problem(401, "unauthorized")
+        if (answer := self._gate(request)) is not None:
+            return answer
         match request.method, request.path.removeprefix("/api/clusters"):
             case "GET", "":
                 return web.json_response([{"id": 1, "name": "east", "from_the_future": True}])
@@ -110,6 +109,17 @@ class FakeControlPlane:
             case "GET", path:
                 return self._detail(int(path.rsplit("/", 1)[-1]))
         return problem(404, "not_found")
+
+    def _gate(self, request: web.Request) -> web.Response | None:
+        """What is answered without looking at clusters."""
+        if request.path == "/healthz":
+            told = {} if self.clock is None else {"time": self.clock().isoformat()}
+            return web.json_response({"status": "ok", **told})
+        if request.headers.get("Authorization") != f"Bearer {self.key}":
+            return problem(401, "unauthorized")
+        if request.path == "/api/tenants":
+            return web.json_response([]) if self.takes_key_for_admins else problem(403, "not_for_agents")
+        return None
 
     def _node(self, body: Json) -> web.Response:
         new = body["hostname"] not in self.nodes

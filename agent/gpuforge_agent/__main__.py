@@ -19,7 +19,8 @@ DESCRIPTION = """\
 The agent of a GPU host: reads every GPU, and delivers the figures to the control plane of its cluster.
 
   run     register this host and its GPUs, then read and deliver until SIGTERM or SIGINT
-  check   what can be read here and what not, and whether the control plane takes the key; stores nothing
+  check   what ails this host: driver, library, permissions, GPUs, MIG, control plane, key, clock and state
+          folder, with the next step for each that is not well; stores nothing
 """
 EPILOG = """\
 Every setting may stand in the TOML file of --config, in the environment (the name in brackets) or in a
@@ -27,11 +28,13 @@ flag; the latter win. The key itself has no flag, since a command line is public
 or GPUFORGE_API_KEY.
 
 exit status:
-  0  run: ended as asked; check: all well
+  0  run: ended as asked; check: all well, warnings aside
   1  check: a GPU can't be read; run: a defect of the agent, with a traceback
   2  a flag, setting or file is wrong; nothing was started
   3  check: the control plane does not answer as it should
-  4  check: the key is missing, mistyped or refused
+  4  check: the key is missing, mistyped, refused, or may not write
+  5  check: the clock is more than 30 s off, or the state folder can't be used
+Of several failures, check answers the first of 4, 3, 1, 5.
 
 example:
   GPUFORGE_API_KEY_FILE=/etc/gpuforge/key gpuforge-agent check --control-plane-url https://gpus.example.com

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from pathlib import Path
 
 import msgspec
 
-from gpuforge_agent import config, host
+from gpuforge_agent import disk_spool, doctor, host, state
 from gpuforge_agent.app import collector_of
+from gpuforge_agent.asking import ControlPlaneFinding, ask
 from gpuforge_agent.config import AgentSettings
-from gpuforge_agent.identity import own_cluster
-from gpuforge_agent.sources.base import GpuIdentity, Inventory, Reading
-from gpuforge_client.failures import ControlPlaneUnreachable
-from gpuforge_client.rest import RestClient
-from gpuforge_client.retry import ONCE
+from gpuforge_agent.doctor import Devices, Finding, StateFolder
+from gpuforge_agent.known_gpus import KnownGpus
+from gpuforge_agent.sources.base import GpuIdentity, Health, Inventory, Reading
 from gpuforge_shared.clock import Clock, utc_now
-from gpuforge_shared.errors import Forbidden, GPUForgeError, Unauthorized
 
-KeyState = Literal["accepted", "absent", "malformed", "refused", "untested"]
-
-OK, GPUS_UNREADABLE, USAGE, UNREACHABLE, KEY_REFUSED = range(5)  # exit statuses
+# Exit statuses, the gravest first: of several failures a script sees that one.
+OK, GPUS_UNREADABLE, USAGE, UNREACHABLE, KEY_REFUSED, HOST_AT_FAULT = range(6)
+_STATUSES = (
+    ("key", KEY_REFUSED),
+    ("control plane", UNREACHABLE),
+    ("driver", GPUS_UNREADABLE),
+    ("library", GPUS_UNREADABLE),
+    ("permissions", GPUS_UNREADABLE),
+    ("gpus", GPUS_UNREADABLE),
+    ("clock", HOST_AT_FAULT),
+    ("state", HOST_AT_FAULT),
+)
 FIGURES = {
     "utilization_pct": "%",
     "memory_used_mb": "MiB",
@@ -50,17 +59,6 @@ class GpuFinding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ControlPlaneFinding:
-    """What the control plane said; each of `problems` is a sentence with the next step."""
-
-    url: str
-    reachable: bool
-    key: KeyState
-    cluster: str | None = None
-    problems: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The whole answer of `check`."""
 
@@ -74,17 +72,13 @@ class Report:
     gpus: list[GpuFinding]
     unidentified: dict[int, str]  # NVML index → why it does not say who it is
     control_plane: ControlPlaneFinding
+    findings: Sequence[Finding]
 
     @property
     def exit_status(self) -> int:
-        """The gravest finding, as a script sees it."""
-        if self.control_plane.key in ("absent", "malformed", "refused"):
-            return KEY_REFUSED
-        if self.control_plane.problems:
-            return UNREACHABLE
-        if self.fault or not self.gpus or self.unidentified or any(gpu.is_unreadable for gpu in self.gpus):
-            return GPUS_UNREADABLE
-        return OK
+        """The gravest failure, as a script sees it; warnings don't count."""
+        failed = {finding.subject for finding in self.findings if finding.level == "failure"}
+        return next((status for subject, status in _STATUSES if subject in failed), OK)
 
     def to_json(self) -> str:
         """One object, the fields of this class and `exit_status`."""
@@ -93,51 +87,79 @@ class Report:
         return msgspec.json.format(text, indent=2).decode()
 
 
-async def check(settings: AgentSettings, *, clock: Clock = utc_now) -> Report:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What a collector said."""
+
+    inventory: Inventory
+    readings: Sequence[Reading]
+    health: Sequence[Health]
+
+
+async def check(settings: AgentSettings, *, clock: Clock = utc_now, dev: Path = Path("/dev")) -> Report:
     """Read every GPU once and ask the control plane; nothing is registered or stored."""
-    control_plane = await ask(settings)
+    control_plane = await ask(settings, clock)
     this = await host.describe(settings.hostname, settings.control_plane_url)
-    collector = collector_of(this.hostname, settings)
-    try:
-        inventory = await collector.inventory()
-        readings = await collector.read()
-    finally:
-        await collector.close()
+    seen = await _see(this.hostname, settings)
+    gpus = _findings(seen.inventory, seen.readings)
     return Report(
         hostname=this.hostname,
         ip_address=this.ip_address,
         clock=clock(),
         agent_version=this.agent_version,
         source=settings.source,
-        driver_version=inventory.driver_version,
-        fault=None if inventory.fault is None else inventory.fault.detail,
-        gpus=_findings(inventory, readings),
-        unidentified={index: str(reason) for index, reason in inventory.unidentified.items()},
+        driver_version=seen.inventory.driver_version,
+        fault=None if seen.inventory.fault is None else seen.inventory.fault.detail,
+        gpus=gpus,
+        unidentified={index: str(reason) for index, reason in seen.inventory.unidentified.items()},
         control_plane=control_plane,
+        findings=[
+            *(doctor.of_driver(seen.inventory, _devices(dev)) if settings.source == "nvml" else ()),
+            *doctor.of_gpus(
+                seen.inventory, seen.readings, frozenset(gpu.uuid for gpu in gpus if gpu.is_unreadable)
+            ),
+            doctor.of_mig(seen.health),
+            *control_plane.findings(),
+            doctor.of_clock(control_plane.clock),
+            doctor.of_state(_state(settings), settings.queue_mib),
+        ],
     )
 
 
-async def ask(settings: AgentSettings) -> ControlPlaneFinding:
-    """Reach the control plane, then try the key. Raises Invalid for a URL that can't be one."""
-    url, doubt = settings.control_plane_url, config.key_problem(settings)
-    key: KeyState = "untested" if doubt is None else "malformed" if settings.api_key else "absent"
-    problems = [] if doubt is None else [doubt]
-    sent = settings.api_key if doubt is None else None  # what can't be our key may be another's
-    cluster, reachable = None, True
-    async with RestClient(url, sent, timeout_s=10.0, retry=ONCE) as client:
-        try:
-            await client.get("/healthz", object)
-            if sent is not None:
-                cluster = await own_cluster(client)
-                key = "accepted"
-        except (Unauthorized, Forbidden) as error:
-            key = "refused"
-            problems.append(error.detail)
-        except GPUForgeError as error:
-            reachable = not isinstance(error, ControlPlaneUnreachable)
-            problems.append(error.detail)
-    named = f"{cluster.name} (id {cluster.id})" if cluster else None
-    return ControlPlaneFinding(url=url, reachable=reachable, key=key, cluster=named, problems=problems)
+async def _see(hostname: str, settings: AgentSettings) -> _Seen:
+    collector = collector_of(hostname, settings, KnownGpus(settings.state_dir).gpus)
+    try:
+        inventory = await collector.inventory()
+        return _Seen(inventory=inventory, readings=await collector.read(), health=await collector.health())
+    finally:
+        await collector.close()
+
+
+def _devices(dev: Path) -> Devices:
+    nodes = sorted(path for path in dev.glob("nvidia*") if path.is_char_device())
+    closed = (path.name for path in nodes if not os.access(path, os.R_OK | os.W_OK))
+    return Devices(nodes=tuple(path.name for path in nodes), closed=tuple(closed))
+
+
+def _state(settings: AgentSettings) -> StateFolder:
+    folder = settings.state_dir
+    if folder is None:
+        return StateFolder()
+    try:
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not (there.is_dir() and os.access(there, os.R_OK | os.W_OK | os.X_OK)):
+            return StateFolder(path=str(folder), trouble=f"this user can't write in {there}")
+        waiting, losses = disk_spool.backlog(folder / "queue")
+        return StateFolder(
+            path=str(folder),
+            holder=state.holder(folder),
+            exists=folder.exists(),
+            free_mib=shutil.disk_usage(there).free >> 20,
+            waiting=waiting,
+            lost=losses.dropped + losses.damaged,
+        )
+    except OSError as error:
+        return StateFolder(path=str(folder), trouble=str(error))
 
 
 def _findings(inventory: Inventory, readings: Iterable[Reading]) -> list[GpuFinding]:

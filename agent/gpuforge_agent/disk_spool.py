@@ -236,6 +236,21 @@ class DiskSpool:
             logger.error("the queue's disk fails: %s", trouble, extra={"folder": str(self._folder)})
 
 
+def backlog(folder: Path) -> tuple[int, Losses]:
+    """How many samples wait there at most, and what is lost; changes nothing. Raises OSError."""
+    if not folder.exists():
+        return 0, Losses()
+    segments = segments_in(folder)
+    saved = None
+    if (folder / "cursor").exists():
+        cursor = os.open(folder / "cursor", os.O_RDONLY | os.O_CLOEXEC)
+        saved = _read_cursor(cursor)
+        os.close(cursor)
+    first, losses = saved or (segments[0].first if segments else 0, Losses())
+    ends = (record.number + 1 for record in scan(segments[-1].path)) if segments else ()
+    return max(0, max(ends, default=first) - first), losses
+
+
 def _read_cursor(file: int) -> tuple[int, Losses] | None:
     """How far delivery came, and the losses; None where that is not known."""
     found = unframe(os.pread(file, _CURSOR_BYTES, 0))

@@ -42,10 +42,12 @@ class KnownGpus:
 
 
 def _read(file: Path | None) -> tuple[GpuIdentity, ...]:
-    if file is None or not file.exists():
+    if file is None:
         return ()
     try:
         return msgspec.json.decode(file.read_bytes(), type=tuple[GpuIdentity, ...])
+    except FileNotFoundError:
+        return ()
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         logger.warning("the GPUs of earlier runs are not known: %s", error, extra={"file": str(file)})
         return ()

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gpuforge_agent.check import FIGURES, OK, ControlPlaneFinding, GpuFinding, Report
+from gpuforge_agent.check import FIGURES, OK, GpuFinding, Report
+from gpuforge_agent.doctor import Finding, Level
 
 GOOD, DOUBTFUL, BAD = "green", "yellow", "bold red"
+# the words say it as well: not everybody sees colours
+MARKS: Mapping[Level, tuple[str, str]] = {
+    "ok": ("ok", GOOD),
+    "warning": ("warn", DOUBTFUL),
+    "failure": ("FAIL", BAD),
+    "skipped": ("skip", "dim"),
+}
 HEADS = {
     "utilization_pct": "util",
     "memory_used_mb": "used",
@@ -28,10 +36,11 @@ def show(report: Report, console: Console) -> None:
     console.print()
     if report.gpus:
         console.print(_table(report.gpus))
-    for remark in _remarks(report):
-        console.print(remark, soft_wrap=True)
-    for line in _control_plane(report.control_plane):
-        console.print(line, soft_wrap=True)
+    for caveat in sorted({f"* {name}: {why}" for gpu in report.gpus for name, why in gpu.caveats.items()}):
+        console.print(Text(caveat, style=DOUBTFUL), soft_wrap=True)
+    for finding in report.findings:
+        for line in _lines(finding):
+            console.print(line, soft_wrap=True)
     console.print(_verdict(report), soft_wrap=True)
 
 
@@ -65,25 +74,11 @@ def _figure(gpu: GpuFinding, name: str) -> Text:
     return Text(f"{figure:g} {FIGURES[name]}{mark}", style=GOOD)
 
 
-def _remarks(report: Report) -> Iterator[Text]:
-    if report.fault is not None:
-        yield Text(f"GPUs: {report.fault}", style=BAD)
-    elif not report.gpus:
-        yield Text("GPUs: none on this host", style=BAD)
-    for index, reason in sorted(report.unidentified.items()):
-        yield Text(f"GPU {index}: does not say who it is: {reason}", style=BAD)
-    for caveat in sorted({f"* {name}: {why}" for gpu in report.gpus for name, why in gpu.caveats.items()}):
-        yield Text(caveat, style=DOUBTFUL)
-
-
-def _control_plane(found: ControlPlaneFinding) -> Iterator[Text]:
-    reached = Text("answers", style=GOOD) if found.reachable else Text("does not answer", style=BAD)
-    yield Text("control plane ") + Text(f"{found.url} ") + reached
-    colour = {"accepted": GOOD, "untested": DOUBTFUL}.get(found.key, BAD)
-    yield Text("key           ") + Text(found.key, style=colour)
-    if found.cluster is not None:
-        yield Text(f"cluster       {found.cluster}")
-    yield from (Text(problem, style=BAD) for problem in found.problems)
+def _lines(finding: Finding) -> Iterator[Text]:
+    word, style = MARKS[finding.level]
+    yield Text(f"{word:<6}", style=style) + Text(f"{finding.subject:<14}{finding.words}")
+    if finding.next_step is not None and finding.level != "ok":
+        yield Text(f"{'':20}-> {finding.next_step}", style=style)
 
 
 def _verdict(report: Report) -> Text:

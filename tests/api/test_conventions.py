@@ -73,7 +73,7 @@ async def test_a_problem_is_one_sentence_with_the_next_step(plane: Plane) -> Non
 @ON_SQLITE
 async def test_health_and_readiness_ask_no_key(plane: Plane) -> None:
     for path in ("/healthz", "/readyz"):
-        assert (await plane.anonymous.read(path)) == {"status": "ok"}
+        assert (await plane.anonymous.read(path)) == {"status": "ok", "time": "2026-05-09T12:00:00Z"}
 
 
 @ON_SQLITE

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import re
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -14,7 +16,8 @@ from aiohttp import web
 
 from gpuforge_agent import app, state
 from gpuforge_agent.app import Supervisor, run_until
-from tests.fake_control_plane import KEY, FakeControlPlane
+from gpuforge_agent.check import check as doctored
+from tests.fake_control_plane import KEY, FakeControlPlane, problem
 from tests.running_agent import GPUS, START, RunningAgent, environment, process
 
 
@@ -194,9 +197,13 @@ async def test_check_finds_all_well_and_stores_nothing(plane: FakeControlPlane) 
     assert status == report["exit_status"] == 0
     assert report["control_plane"] == {
         "url": plane.url, "reachable": True, "key": "accepted", "cluster": "east (id 1)", "problems": [],
+        "clock": None, "key_is_wide": False,
+    }  # fmt: skip
+    assert {each["subject"]: each["level"] for each in report["findings"]} == {
+        "gpus": "ok", "mig": "ok", "control plane": "ok", "key": "ok", "clock": "skipped", "state": "warning",
     }  # fmt: skip
     assert [gpu["index"] for gpu in report["gpus"]] == list(range(8))
-    assert plane.requests == ["GET /healthz", "GET /api/clusters"]
+    assert (plane.nodes, plane.gpus, plane.metrics) == ({}, [], [])
 
 
 @pytest.mark.parametrize(
@@ -207,6 +214,7 @@ async def test_check_finds_all_well_and_stores_nothing(plane: FakeControlPlane) 
         pytest.param(
             {"GPUFORGE_CONTROL_PLANE_URL": "http://127.0.0.1:1"}, 3, "untested", "can't connect", id="away"
         ),
+        pytest.param({"GPUFORGE_STATE_DIR": "/dev/null/x"}, 5, "accepted", "", id="no place for its state"),
     ],
 )
 async def test_check_names_what_is_wrong(
@@ -215,6 +223,40 @@ async def test_check_names_what_is_wrong(
     answered, report = await check(plane, **changes)
     assert (answered, report["control_plane"]["key"]) == (status, key)
     assert said in " ".join(report["control_plane"]["problems"])
+
+
+async def test_check_says_what_a_key_lacks_what_it_has_too_much_and_that_the_clock_is_wrong(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    settings = RunningAgent(plane.url, KEY, state_dir=str(tmp_path / "state")).settings
+    plane.clock, plane.takes_key_for_admins = (lambda: START), True
+    found = {each.subject: each for each in (await doctored(settings, clock=lambda: START)).findings}
+    assert (found["key"].level, found["clock"].level, found["state"].level) == ("warning", "ok", "ok")
+
+    plane.clock = lambda: START - timedelta(minutes=1)
+    report = await doctored(settings, clock=lambda: START)
+    assert report.exit_status == 5
+    assert "+60.0" in next(each.words for each in report.findings if each.subject == "clock")
+
+    plane.lasting = lambda request, body: (
+        problem(403, "scope_lacking") if request.method == "POST" else plane._routed(request, body)
+    )
+    report = await doctored(settings, clock=lambda: START)
+    assert (report.exit_status, report.control_plane.key) == (4, "refused")
+
+
+async def test_check_beside_a_running_agent_says_who_has_the_folder_and_what_waits(
+    free_port: int, tmp_path: Path
+) -> None:
+    agent = RunningAgent(f"http://127.0.0.1:{free_port}", KEY, state_dir=str(tmp_path))
+    async with agent.running():
+        await agent.clock.more(10)
+        report = await doctored(agent.settings)
+    (found,) = [each for each in report.findings if each.subject == "state"]
+    assert f"process {os.getpid()}" in found.words
+    waiting = re.search(r"(\d+) samples wait, 0 lost", found.words)
+    assert waiting
+    assert int(waiting[1]) >= 9 * GPUS
 
 
 async def test_check_says_that_the_key_is_refused(plane: FakeControlPlane) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from gpuforge_agent.check import check
 from gpuforge_client.rest import RestClient
 from gpuforge_shared.clock import utc_now
 from gpuforge_shared.wire.fleet import ClusterCreated, ClusterDetail, GpuRecord
+from gpuforge_shared.wire.keys import KeyCreated
 from tests.fakenvml.expected import readings_of
 from tests.fakenvml.library import FakeNvml, eight_gpus, fakenvml, fakenvml_libraries
 from tests.running_agent import GPUS, RunningAgent, environment, process
@@ -167,6 +169,22 @@ async def test_the_control_plane_is_killed_again_and_again_and_not_a_sample_is_m
         rows = database.execute("SELECT gpu_id, recorded_at FROM gpu_metrics ORDER BY gpu_id, recorded_at")
         stored = [(gpu_id, datetime.fromtimestamp(at / 1e6, UTC)) for gpu_id, at in rows]
     assert stored == [(gpu_id, at) for gpu_id in range(1, GPUS + 1) for at in read]
+
+
+async def test_the_doctor_tells_an_agents_key_from_one_that_may_less_or_more(
+    plane: ControlPlane, tmp_path: Path
+) -> None:
+    async with plane.serving(), plane.client() as client:
+        own = await cluster_key(client)
+        wanted = {"label": "reader", "permissions": ["read"]}
+        reader = (await client.post("/api/api-keys", KeyCreated, body=wanted))["key"]
+        found = {}
+        for name, key in (("own", own), ("admin", plane.admin_key), ("reader", reader)):
+            agent = RunningAgent(plane.url, key, state_dir=str(tmp_path / "state"))
+            report = await check(agent.settings)
+            levels = {finding.subject: finding.level for finding in report.findings}
+            found[name] = (report.exit_status, levels["key"], levels["clock"])
+    assert found == {"own": (0, "ok", "ok"), "admin": (0, "warning", "ok"), "reader": (4, "failure", "ok")}
 
 
 def newer_than(moment: datetime) -> Callable[[list[GpuRecord]], bool]:

@@ -8,7 +8,9 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from gpuforge_agent.check import ControlPlaneFinding, GpuFinding, Report
+from gpuforge_agent.asking import ControlPlaneFinding
+from gpuforge_agent.check import GpuFinding, Report
+from gpuforge_agent.doctor import Finding
 from gpuforge_agent.report import show
 
 WELL = GpuFinding(
@@ -34,6 +36,12 @@ LOST = replace(
     missing=dict.fromkeys(WELL.figures, "lost"),
 )
 ACCEPTED = ControlPlaneFinding(url="http://c:8080", reachable=True, key="accepted", cluster="east (id 1)")
+FINE = (
+    Finding(subject="driver", level="ok", words="version 560.35"),
+    Finding(subject="gpus", level="ok", words="1 can be read"),
+    Finding(subject="clock", level="skipped", words="the control plane does not tell its time"),
+    Finding(subject="state", level="warning", words="no folder", next_step="set GPUFORGE_STATE_DIR"),
+)
 REPORT = Report(
     hostname="gpu-01",
     ip_address="10.0.1.10",
@@ -45,6 +53,10 @@ REPORT = Report(
     gpus=[WELL],
     unidentified={},
     control_plane=ACCEPTED,
+    findings=(*FINE, *ACCEPTED.findings()),
+)
+DEAD_CARD = Finding(
+    subject="gpus", level="failure", words="GPU 1 (GPU-1): lost", next_step="look for its Xid in dmesg"
 )
 
 
@@ -57,7 +69,7 @@ def shown(report: Report, *, terminal: bool = False) -> str:
 
 def test_plain_text_is_for_a_pipe() -> None:
     assert (
-        shown(replace(REPORT, gpus=[WELL, LOST]))
+        shown(replace(REPORT, gpus=[WELL, LOST], findings=[*REPORT.findings, DEAD_CARD]))
         == """\
 host          gpu-01
 address       10.0.1.10
@@ -72,39 +84,45 @@ source        nvml, driver 560.35
    1   NVIDIA H100 80GB HBM3   lost         lost        lost    lost      lost
 
 * memory_used_mb: includes_reserved
-control plane http://c:8080 answers
-key           accepted
-cluster       east (id 1)
+ok    driver        version 560.35
+ok    gpus          1 can be read
+skip  clock         the control plane does not tell its time
+warn  state         no folder
+                    -> set GPUFORGE_STATE_DIR
+ok    control plane http://c:8080 answers
+ok    key           taken, for east (id 1)
+FAIL  gpus          GPU 1 (GPU-1): lost
+                    -> look for its Xid in dmesg
 Not yet: see above (exit status 1)"""
     )
 
 
 def test_colours_mean_something() -> None:
-    text = shown(replace(REPORT, gpus=[WELL, LOST]), terminal=True)
+    text = shown(replace(REPORT, gpus=[WELL, LOST], findings=[*REPORT.findings, DEAD_CARD]), terminal=True)
+    assert "\x1b[1;31mFAIL" in text
+    assert "\x1b[32mok" in text
     assert "\x1b[32m87 %" in text
     assert "\x1b[1;33mlost" in text or "\x1b[33mlost" in text
+
+
+def failing(*subjects: str) -> Report:
+    failures = [
+        Finding(subject=each, level="failure", words="broken", next_step="mend it") for each in subjects
+    ]
+    return replace(REPORT, findings=[*REPORT.findings, *failures])
 
 
 @pytest.mark.parametrize(
     ("report", "status"),
     [
-        pytest.param(REPORT, 0, id="all well"),
-        pytest.param(replace(REPORT, gpus=[WELL, LOST]), 1, id="a GPU lost"),
-        pytest.param(replace(REPORT, gpus=[]), 1, id="no GPU"),
-        pytest.param(replace(REPORT, fault="the driver is not loaded", gpus=[]), 1, id="no driver"),
-        pytest.param(replace(REPORT, unidentified={3: "lost"}), 1, id="a GPU without a name"),
-        pytest.param(
-            replace(
-                REPORT, control_plane=replace(ACCEPTED, reachable=False, key="untested", problems=["away"])
-            ),
-            3,
-            id="away",
-        ),
-        pytest.param(
-            replace(REPORT, gpus=[], control_plane=replace(ACCEPTED, key="refused", problems=["401"])),
-            4,
-            id="the key before all else",
-        ),
+        pytest.param(REPORT, 0, id="all well, a warning aside"),
+        pytest.param(failing("gpus"), 1, id="a GPU lost"),
+        pytest.param(failing("driver"), 1, id="no driver"),
+        pytest.param(failing("permissions", "state"), 1, id="permissions"),
+        pytest.param(failing("control plane", "gpus"), 3, id="away"),
+        pytest.param(failing("control plane", "key", "clock"), 4, id="the key before all else"),
+        pytest.param(failing("clock"), 5, id="clock"),
+        pytest.param(failing("state"), 5, id="state"),
     ],
 )
 def test_exit_status_is_the_gravest_finding_and_in_the_json(report: Report, status: int) -> None:

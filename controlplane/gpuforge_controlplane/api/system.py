@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Literal
 
@@ -23,11 +24,12 @@ class Health(TypedDict):
     """That the server answers, or may be sent work."""
 
     status: Literal["ok"]
+    time: datetime  # of this server: a caller may compare its clock
 
 
-async def healthz(_api: Api, _request: web.Request) -> web.StreamResponse:
+async def healthz(api: Api, _request: web.Request) -> web.StreamResponse:
     """Whether the process is alive: it answers, whatever the database does."""
-    return _json(Health(status="ok"))
+    return _json(Health(status="ok", time=api.clock()))
 
 
 async def readyz(api: Api, _request: web.Request) -> web.StreamResponse:
@@ -41,7 +43,7 @@ async def readyz(api: Api, _request: web.Request) -> web.StreamResponse:
             code="schema_outdated",
             retry_after=5.0,
         )
-    return _json(Health(status="ok"))
+    return _json(Health(status="ok", time=api.clock()))
 
 
 async def prometheus(api: Api, _request: web.Request) -> web.StreamResponse:

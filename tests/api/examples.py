@@ -65,6 +65,13 @@ def examples(scene: Scene) -> dict[tuple[str, str], Example]:
             path=f"/api/clusters/nodes/{site.node_id}", body={"state": "cordoned"}
         ),
         ("DELETE", "/api/clusters/nodes/{node_id}"): Example(path=f"/api/clusters/nodes/{spare.node_id}"),
+        ("POST", "/api/clusters/nodes/{node_id}/health"): Example(
+            path=f"/api/clusters/nodes/{site.node_id}/health",
+            body={"gpus": [{"gpu_id": site.gpu_ids[1], "unreadable": "lost"}]},
+        ),
+        ("POST", "/api/gpus/{gpu_id}/clear-fault"): Example(
+            path=f"/api/gpus/{site.gpu_ids[1]}/clear-fault", body={"note": "reseated"}
+        ),
         ("POST", "/api/clusters/gpus"): Example(
             path="/api/clusters/gpus",
             body={"node_id": site.node_id, "gpus": [{"gpu_index": 7, "uuid": "GPU-new", "model": "H100"}]},

@@ -17,6 +17,8 @@ MAY = {
     "GET /api/clusters/nodes/{node_id}": "RWAC",
     "PATCH /api/clusters/nodes/{node_id}": "WAC",
     "DELETE /api/clusters/nodes/{node_id}": "WA",
+    "POST /api/clusters/nodes/{node_id}/health": "WAC",
+    "POST /api/gpus/{gpu_id}/clear-fault": "WA",
     "POST /api/clusters/gpus": "WAC",
     "POST /api/clusters/metrics": "WAC",
     "GET /api/dashboard/gpu-allocation": "RWAT",

@@ -117,7 +117,10 @@ async def _look(plane: Plane, site: Site) -> tuple[str, str, list[str]]:
     listed = {each["id"]: each["status"] for each in await plane.admin.read("/api/clusters")}
     node = await plane.admin.read(f"{NODES}/{site.node_id}")
     assert listed[site.cluster_id] == detail["status"]
-    assert next(each for each in detail["nodes"] if each["id"] == site.node_id) == node
+    listed_node = next(each for each in detail["nodes"] if each["id"] == site.node_id)
+    assert {**node, "gpus": None, **listed_node} == {**node, "gpus": listed_node["gpus"]}
+    for gpu, listed_gpu in zip(node["gpus"], listed_node["gpus"], strict=True):
+        assert {**gpu, **listed_gpu} == gpu  # the node's own route tells more of each, and nothing else
     return detail["status"], node["status"], [gpu["status"] for gpu in node["gpus"]]
 
 

@@ -9,6 +9,7 @@ from gpuforge_controlplane.services import (
     alerts,
     dashboard,
     fleet,
+    health,
     ingest,
     inventory,
     jobs,
@@ -20,6 +21,7 @@ from gpuforge_controlplane.services import (
 from gpuforge_shared.wire import alerts as alerts_wire
 from gpuforge_shared.wire import events as events_wire
 from gpuforge_shared.wire import fleet as fleet_wire
+from gpuforge_shared.wire import health as health_wire
 from gpuforge_shared.wire import jobs as jobs_wire
 from gpuforge_shared.wire import keys as keys_wire
 from gpuforge_shared.wire import kpis as kpis_wire
@@ -64,7 +66,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         method="GET", path="/api/clusters/nodes/{node_id}", tag=_GPU, access=_AGENT_READ,
-        service=fleet.get_node, answer=fleet_wire.NodeDetail,
+        service=health.get_node, answer=health_wire.NodeCondition,
     ),
     Route(
         method="PATCH", path="/api/clusters/nodes/{node_id}", tag=_GPU, access=_AGENT_WRITE,
@@ -73,6 +75,14 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="DELETE", path="/api/clusters/nodes/{node_id}", tag=_GPU, access=_WRITE,
         service=fleet.retire_node, answer=fleet_wire.NodeRecord,
+    ),
+    Route(
+        method="POST", path="/api/clusters/nodes/{node_id}/health", tag=_GPU, access=_AGENT_WRITE,
+        service=health.report_health, body=health_wire.NodeReport, answer=health_wire.ReportAccepted,
+    ),
+    Route(
+        method="POST", path="/api/gpus/{gpu_id}/clear-fault", tag=_GPU, access=_WRITE,
+        service=health.clear_fault, body=health_wire.FaultClear, answer=health_wire.FaultsCleared,
     ),
     Route(
         method="POST", path="/api/clusters/gpus", tag=_GPU, access=_AGENT_WRITE, status=(201, 200),

@@ -13,6 +13,7 @@ from gpuforge_controlplane.domain.fleet import (
     heartbeat_is_fresh,
     node_status,
 )
+from gpuforge_controlplane.domain.health import clock_is_off
 from gpuforge_controlplane.services.context import (
     LIST_CAP,
     Context,
@@ -111,15 +112,6 @@ async def register_node(ctx: Context, body: NodeRegister) -> Upserted[NodeRecord
     elif _told(after) != _told(before):  # a heartbeat that tells nothing new leaves no audit row
         await ctx.audit("node.update", "node", after["id"], before=_told(before), after=_told(after))
     return Upserted(_node_record(ctx, after), created=False)
-
-
-async def get_node(ctx: Context, node_id: int) -> NodeDetail:
-    """The node with its GPUs and their ids; a retired one too."""
-    node = await fleet.node_by_id(ctx.tx, node_id)
-    if node is None or not may_see(ctx, node["cluster_id"]):
-        raise not_found("node", node_id)
-    (detail,) = await node_details(ctx, [node])
-    return detail
 
 
 async def update_node(ctx: Context, node_id: int, body: NodeUpdate) -> NodeRecord:
@@ -232,6 +224,8 @@ def _node_record(ctx: Context, node: StoredNode) -> NodeRecord:
         cpu_cores=node["cpu_cores"],
         ram_gb=node["ram_gb"],
         agent_version=node["agent_version"],
+        clock_offset_s=node["clock_offset_s"],
+        clock_is_off=clock_is_off(node["clock_offset_s"]),
         last_heartbeat_at=node["last_heartbeat_at"],
         created_at=node["created_at"],
     )

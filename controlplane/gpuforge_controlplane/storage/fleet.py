@@ -36,6 +36,7 @@ class StoredNode(TypedDict):
     cpu_cores: int | None
     ram_gb: int | None
     agent_version: str | None
+    clock_offset_s: float | None
     state: NodeState
     last_heartbeat_at: datetime
     retired_at: datetime | None

@@ -63,6 +63,7 @@ nodes = Table(
     Column("cpu_cores", Integer),
     Column("ram_gb", Integer),
     Column("agent_version", String(255)),
+    Column("clock_offset_s", Float),  # of the node's clock against ours, by its agent
     Column("state", String(16), nullable=False),
     Column("last_heartbeat_at", UtcTime, nullable=False),
     Column("retired_at", UtcTime),

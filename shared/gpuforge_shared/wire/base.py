@@ -21,7 +21,7 @@ MAX_ID = 2**63 - 1
 MAX_ADDRESS = 64
 
 
-def _printable(value: str) -> str:
+def printable(value: str) -> str:
     """Control characters have no place in a name, and PostgreSQL refuses NUL."""
     if any(unicodedata.category(char) in ("Cc", "Cs") for char in value):
         raise ValueError("must not contain control characters")
@@ -38,17 +38,17 @@ def _in_utc(moment: datetime) -> datetime:
 
 def _short_address(address: IPvAnyAddress) -> IPvAnyAddress:
     """An IPv6 address may carry a zone (`fe80::1%eth0`), and ipaddress takes anything for one."""
-    if len(_printable(str(address))) > MAX_ADDRESS:
+    if len(printable(str(address))) > MAX_ADDRESS:
         raise ValueError(f"must have at most {MAX_ADDRESS} characters")
     return address
 
 
-Text = Annotated[str, StringConstraints(max_length=255), AfterValidator(_printable)]
+Text = Annotated[str, StringConstraints(max_length=255), AfterValidator(printable)]
 Name = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), AfterValidator(_printable)
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), AfterValidator(printable)
 ]
 # Who wrote, as the audit log has it: a label of 255 characters, and what sort of key it is.
-PrincipalName = Annotated[str, StringConstraints(max_length=300), AfterValidator(_printable)]
+PrincipalName = Annotated[str, StringConstraints(max_length=300), AfterValidator(printable)]
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 Count = Annotated[int, Field(ge=0, le=MAX_INT)]
 Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]

@@ -60,6 +60,9 @@ class NodeRegister(AgentBody):
     cpu_cores: Count | None = Field(default=None, description="CPU core count.")
     ram_gb: Count | None = Field(default=None, description="RAM in GB.")
     agent_version: Text | None = Field(default=None, description="Version of the agent that calls.")
+    clock_offset_s: Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)] | None = Field(
+        default=None, description="The node's clock minus the control plane's, seconds, by its agent."
+    )
 
 
 class NodeUpdate(HumanBody):
@@ -121,6 +124,8 @@ class NodeRecord(TypedDict):
     cpu_cores: int | None
     ram_gb: int | None
     agent_version: str | None
+    clock_offset_s: float | None  # the node's clock minus ours
+    clock_is_off: bool | None  # by more than 30 s; null where it was not measured
     last_heartbeat_at: datetime
     created_at: datetime
 

@@ -267,3 +267,20 @@ async def test_a_node_whose_clock_is_off_is_flagged(plane: Plane, site: Site) ->
         assert (node["clock_offset_s"], node["clock_is_off"]) == (offset, is_off)
     kept = await site.agent.write(NODES, beat)
     assert kept["clock_is_off"] is True
+
+
+async def test_what_a_node_lost_is_shown(plane: Plane, site: Site) -> None:
+    lost = {
+        "queued_samples": 1_200,
+        "dropped_samples": 3_000_000_000,
+        "gap_since": "2026-05-09T10:00:00Z",
+        "gap_until": "2026-05-09T10:20:00.5Z",
+    }
+    beat = {"cluster_id": site.cluster_id, "hostname": "east-01"}
+    before = await plane.count("audit_log")
+    node = await site.agent.write(NODES, {**beat, **lost})
+    shown = {name: node[name] for name in lost}
+    assert shown == {**lost, "gap_until": "2026-05-09T10:20:00.500000Z"}
+    later = await site.agent.write(NODES, {**beat, "queued_samples": 0})
+    assert {name: later[name] for name in lost} == {**shown, "queued_samples": 0}
+    assert await plane.count("audit_log") == before

@@ -89,7 +89,9 @@ async def register_node(ctx: Context, body: NodeRegister) -> Upserted[NodeRecord
     """Register a node or hear its heartbeat. Absent fields keep their value."""
     if not await fleet.clusters_page(ctx.tx, only=_own_cluster(ctx, body.cluster_id), limit=1):
         raise not_found("cluster", body.cluster_id)
-    told = body.model_dump(mode="json", exclude_none=True)
+    told = body.model_dump(exclude_none=True)
+    if body.ip_address is not None:
+        told["ip_address"] = str(body.ip_address)
     before = await fleet.node_by_hostname(ctx.tx, body.cluster_id, body.hostname)
     if before is None:
         fresh = told | {"state": "active", "created_at": ctx.now, "last_heartbeat_at": ctx.now}
@@ -226,6 +228,10 @@ def _node_record(ctx: Context, node: StoredNode) -> NodeRecord:
         agent_version=node["agent_version"],
         clock_offset_s=node["clock_offset_s"],
         clock_is_off=clock_is_off(node["clock_offset_s"]),
+        queued_samples=node["queued_samples"],
+        dropped_samples=node["dropped_samples"],
+        gap_since=node["gap_since"],
+        gap_until=node["gap_until"],
         last_heartbeat_at=node["last_heartbeat_at"],
         created_at=node["created_at"],
     )

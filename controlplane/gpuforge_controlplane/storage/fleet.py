@@ -37,6 +37,10 @@ class StoredNode(TypedDict):
     ram_gb: int | None
     agent_version: str | None
     clock_offset_s: float | None
+    queued_samples: int | None
+    dropped_samples: int | None
+    gap_since: datetime | None
+    gap_until: datetime | None
     state: NodeState
     last_heartbeat_at: datetime
     retired_at: datetime | None

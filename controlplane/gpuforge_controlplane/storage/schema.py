@@ -64,6 +64,10 @@ nodes = Table(
     Column("ram_gb", Integer),
     Column("agent_version", String(255)),
     Column("clock_offset_s", Float),  # of the node's clock against ours, by its agent
+    Column("queued_samples", BigInteger),  # what waits at the node, what was lost there, and when, last
+    Column("dropped_samples", BigInteger),
+    Column("gap_since", UtcTime),
+    Column("gap_until", UtcTime),
     Column("state", String(16), nullable=False),
     Column("last_heartbeat_at", UtcTime, nullable=False),
     Column("retired_at", UtcTime),

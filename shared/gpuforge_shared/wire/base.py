@@ -51,6 +51,7 @@ Name = Annotated[
 PrincipalName = Annotated[str, StringConstraints(max_length=300), AfterValidator(printable)]
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 Count = Annotated[int, Field(ge=0, le=MAX_INT)]
+Whole = Annotated[int, Field(ge=0, le=MAX_ID)]
 Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Address = Annotated[IPvAnyAddress, AfterValidator(_short_address)]
 

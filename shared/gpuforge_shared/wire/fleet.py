@@ -9,7 +9,18 @@ import msgspec
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads typing\'s own from 3.12 on only
 
-from gpuforge_shared.wire.base import Address, AgentBody, Count, HumanBody, Id, Name, PageQuery, Text
+from gpuforge_shared.wire.base import (
+    Address,
+    AgentBody,
+    Count,
+    HumanBody,
+    Id,
+    Instant,
+    Name,
+    PageQuery,
+    Text,
+    Whole,
+)
 from gpuforge_shared.wire.jobs import JobRecord
 
 ClusterStatus = Literal["active", "degraded", "offline"]
@@ -63,6 +74,12 @@ class NodeRegister(AgentBody):
     clock_offset_s: Annotated[float, Field(ge=-1e12, le=1e12, allow_inf_nan=False)] | None = Field(
         default=None, description="The node's clock minus the control plane's, seconds, by its agent."
     )
+    queued_samples: Whole | None = Field(default=None, description="Samples that wait at the agent.")
+    dropped_samples: Whole | None = Field(
+        default=None, description="Samples that the agent lost: its queue was full, or damaged."
+    )
+    gap_since: Instant | None = Field(default=None, description="Of the last loss, its oldest sample.")
+    gap_until: Instant | None = Field(default=None, description="Of the last loss, its newest sample.")
 
 
 class NodeUpdate(HumanBody):
@@ -126,6 +143,10 @@ class NodeRecord(TypedDict):
     agent_version: str | None
     clock_offset_s: float | None  # the node's clock minus ours
     clock_is_off: bool | None  # by more than 30 s; null where it was not measured
+    queued_samples: int | None  # at the node, as it said last
+    dropped_samples: int | None
+    gap_since: datetime | None
+    gap_until: datetime | None
     last_heartbeat_at: datetime
     created_at: datetime
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Required
 from pydantic import AfterValidator, Field, StringConstraints
 from typing_extensions import TypedDict
 
-from gpuforge_shared.wire.base import AgentBody, HumanBody, Id, Instant, Text, printable
+from gpuforge_shared.wire.base import AgentBody, HumanBody, Id, Instant, Text, Whole, printable
 from gpuforge_shared.wire.fleet import MAX_GPUS_PER_CALL, GpuRecord, GpuStatus, NodeRecord
 
 MAX_PROCESSES = 256  # of a GPU
@@ -20,7 +20,7 @@ MAX_MISSING = 64
 _Word = Annotated[str, StringConstraints(max_length=64), AfterValidator(printable)]
 _Long = Annotated[str, StringConstraints(max_length=1024), AfterValidator(printable)]
 _Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
-_Whole = Annotated[int, Field(ge=0, le=2**63 - 1)]
+
 Missing = Annotated[dict[_Word, _Word], Field(max_length=MAX_MISSING)]
 
 # Every field may be absent, from an agent of another version, and is null in answers then. Null: it could
@@ -36,14 +36,14 @@ class HostReading(TypedDict, total=False):
     load_1m: _Amount | None
     load_5m: _Amount | None
     load_15m: _Amount | None
-    ram_used_mb: _Whole | None
-    ram_total_mb: _Whole | None
-    disk_used_mb: _Whole | None
-    disk_total_mb: _Whole | None
+    ram_used_mb: Whole | None
+    ram_total_mb: Whole | None
+    disk_used_mb: Whole | None
+    disk_total_mb: Whole | None
     driver_version: _Word | None
-    nvml_gpus: _Whole | None  # that NVML lists
-    pci_gpus: _Whole | None  # NVIDIA GPUs that PCI lists: more of them than of NVML's have no driver
-    nvml_reopened: _Whole | None  # how often a session with the driver had gone stale since the agent's start
+    nvml_gpus: Whole | None  # that NVML lists
+    pci_gpus: Whole | None  # NVIDIA GPUs that PCI lists: more of them than of NVML's have no driver
+    nvml_reopened: Whole | None  # how often a session with the driver had gone stale since the agent's start
     missing: Missing
 
 
@@ -62,30 +62,30 @@ class CollectorRun(TypedDict, total=False):
     deadline_s: _Amount | None
     duration_s: _Amount
     succeeded: bool
-    failed: _Whole  # GPUs it has nothing of
+    failed: Whole  # GPUs it has nothing of
     ran_at: Instant
 
 
 class GpuProcess(TypedDict, total=False):
     """A process on a GPU; `user`, `name` and `job` (of its control group) where the host tells the agent."""
 
-    pid: _Whole
+    pid: Whole
     kind: _Word
     name: _Word | None
-    memory_mb: _Whole | None
+    memory_mb: Whole | None
     user: _Word | None
     job: _Word | None
-    gpu_instance: _Whole | None
+    gpu_instance: Whole | None
 
 
 class MigInstance(TypedDict, total=False):
     """A part of a GPU that MIG cut off for itself."""
 
     uuid: _Word
-    gpu_instance: _Whole
-    compute_instance: _Whole
-    memory_mb: _Whole
-    slices: _Whole
+    gpu_instance: Whole
+    compute_instance: Whole
+    memory_mb: Whole
+    slices: Whole
 
 
 class Xid(TypedDict):
@@ -98,31 +98,31 @@ class Xid(TypedDict):
 class GpuHealth(TypedDict, total=False):
     """A GPU's figures beyond its samples: MHz, W, counts (volatile: since a reset; aggregate: ever)."""
 
-    clock_graphics_mhz: _Whole | None
-    clock_sm_mhz: _Whole | None
-    clock_memory_mhz: _Whole | None
-    clock_sm_max_mhz: _Whole | None
+    clock_graphics_mhz: Whole | None
+    clock_sm_mhz: Whole | None
+    clock_memory_mhz: Whole | None
+    clock_sm_max_mhz: Whole | None
     throttle_reasons: Annotated[list[_Word], Field(max_length=64)] | None
     power_limit_w: _Amount | None
-    ecc_volatile_corrected: _Whole | None
-    ecc_volatile_uncorrected: _Whole | None
-    ecc_aggregate_corrected: _Whole | None
-    ecc_aggregate_uncorrected: _Whole | None
-    rows_remapped_corrected: _Whole | None
-    rows_remapped_uncorrected: _Whole | None
+    ecc_volatile_corrected: Whole | None
+    ecc_volatile_uncorrected: Whole | None
+    ecc_aggregate_corrected: Whole | None
+    ecc_aggregate_uncorrected: Whole | None
+    rows_remapped_corrected: Whole | None
+    rows_remapped_uncorrected: Whole | None
     remap_pending: bool | None
     remap_failed: bool | None
-    pcie_generation: _Whole | None
-    pcie_generation_max: _Whole | None
-    pcie_width: _Whole | None
-    pcie_width_max: _Whole | None
-    pcie_replays: _Whole | None
-    nvlink_links: _Whole | None
-    nvlink_links_active: _Whole | None
-    nvlink_replay_errors: _Whole | None
-    nvlink_recovery_errors: _Whole | None
-    nvlink_crc_flit_errors: _Whole | None
-    nvlink_crc_data_errors: _Whole | None
+    pcie_generation: Whole | None
+    pcie_generation_max: Whole | None
+    pcie_width: Whole | None
+    pcie_width_max: Whole | None
+    pcie_replays: Whole | None
+    nvlink_links: Whole | None
+    nvlink_links_active: Whole | None
+    nvlink_replay_errors: Whole | None
+    nvlink_recovery_errors: Whole | None
+    nvlink_crc_flit_errors: Whole | None
+    nvlink_crc_data_errors: Whole | None
     recovery_action: _Word | None
     mig_mode: bool | None
     mig_instances: Annotated[list[MigInstance], Field(max_length=MAX_MIG)] | None

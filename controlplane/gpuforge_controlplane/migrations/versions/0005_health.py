@@ -1,4 +1,4 @@
-"""What nodes and GPUs report of their health, their faults, and how far a node's clock is off."""
+"""What nodes and GPUs report of their health, their faults; how far a clock is off, what a queue lost."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ XID = sa.text("kind = 'xid'")
 
 def upgrade() -> None:
     op.add_column("nodes", sa.Column("clock_offset_s", sa.Float))
+    for count in ("queued_samples", "dropped_samples"):
+        op.add_column("nodes", sa.Column(count, sa.BigInteger))
+    for moment in ("gap_since", "gap_until"):
+        op.add_column("nodes", sa.Column(moment, UtcTime))
     op.create_table(
         "node_health",
         sa.Column("node_id", ID, sa.ForeignKey("nodes.id"), primary_key=True, autoincrement=False),

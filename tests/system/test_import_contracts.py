@@ -25,6 +25,7 @@ OFFENCES = [
     ("2", "controlplane/gpuforge_controlplane/services/", "gpuforge_controlplane.api"),
     ("2", "controlplane/gpuforge_controlplane/services/", "gpuforge_controlplane.config"),
     ("2", "controlplane/gpuforge_controlplane/storage/", "gpuforge_controlplane.services"),
+    ("2", "controlplane/gpuforge_controlplane/gateways/", "gpuforge_controlplane.storage"),
     ("2", "controlplane/gpuforge_controlplane/domain/", "gpuforge_controlplane.storage"),
     ("3", "controlplane/gpuforge_controlplane/domain/", "asyncio"),
     ("3", "controlplane/gpuforge_controlplane/domain/", "gpuforge_shared.clock"),
@@ -39,6 +40,8 @@ OFFENCES = [
     ("5", "agent/gpuforge_agent/", "sqlalchemy"),
     ("6", "controlplane/gpuforge_controlplane/services/", "asyncpg"),
     ("6", "shared/gpuforge_shared/", "sqlite3"),
+    ("7", "controlplane/gpuforge_controlplane/services/", "stripe"),
+    ("7", "controlplane/gpuforge_controlplane/gateways/", "stripe"),
 ]
 
 

@@ -1,0 +1,1 @@
+"""The outside world: whom the control plane speaks to over the network."""

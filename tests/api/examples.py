@@ -118,6 +118,7 @@ def examples(scene: Scene) -> dict[tuple[str, str], Example]:
         ),
         ("GET", "/api/api-keys"): Example(path="/api/api-keys"),
         ("DELETE", "/api/api-keys/{key_id}"): Example(path=f"/api/api-keys/{scene.key_id}"),
+        ("GET", "/api/whoami"): Example(path="/api/whoami"),
         ("GET", "/api/dashboard"): Example(path="/api/dashboard"),
         ("GET", "/api/events"): Example(path="/api/events"),
         ("GET", "/api/dashboard/kpis"): Example(path="/api/dashboard/kpis"),

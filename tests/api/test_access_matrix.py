@@ -45,6 +45,7 @@ MAY = {
     "GET /api/events": "RWAT",
     "GET /api/dashboard/kpis": "RWAT",
     "GET /api/audit": "A",
+    "GET /api/whoami": "RWATC",
 }
 OPEN = {"GET /api/openapi.json", "GET /healthz", "GET /readyz", "GET /metrics"}
 

@@ -175,6 +175,10 @@ ROUTES: tuple[Route, ...] = (
         service=keys.revoke_key, answer=keys_wire.KeyRecord,
     ),
     Route(
+        method="GET", path="/api/whoami", tag=_KEYS, access=_READ_ALL,
+        service=keys.whoami, answer=keys_wire.WhoAmI,
+    ),
+    Route(
         method="GET", path="/api/dashboard", tag=_DASHBOARD, access=_READ_TENANTS,
         service=dashboard.overview, query=fleet_wire.OverviewQuery, answer=fleet_wire.DashboardOverview,
     ),

@@ -15,9 +15,18 @@ from gpuforge_shared import apikey
 from gpuforge_shared.clock import Clock
 from gpuforge_shared.errors import Forbidden, Unauthorized, invalid, not_found
 from gpuforge_shared.wire.base import MAX_ID, PageQuery
-from gpuforge_shared.wire.keys import AuditQuery, AuditRecord, KeyCreate, KeyCreated, KeyRecord
+from gpuforge_shared.wire.keys import (
+    AuditQuery,
+    AuditRecord,
+    KeyCreate,
+    KeyCreated,
+    KeyRecord,
+    Scope,
+    WhoAmI,
+)
 
 AGENT_PERMISSIONS = ("agent",)
+SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
 
 HOST = Principal(name="command line", kind=Kind.OPERATOR, scopes=closure(("admin",)))
 
@@ -98,6 +107,20 @@ async def revoke_key(ctx: Context, key_id: int) -> KeyRecord:
     after = KeyRecord({**before, "revoked_at": ctx.now})
     await ctx.audit("key.revoke", "api_key", key_id, before=before, after=after)
     return after
+
+
+async def whoami(ctx: Context) -> WhoAmI:
+    """Who calls and what they may do, so that a client need not try and fail."""
+    caller = ctx.principal
+    held: list[Scope] = [scope for scope in SCOPES if scope in caller.scopes]
+    return WhoAmI(
+        name=caller.name,
+        kind=caller.kind.value,
+        scopes=held,
+        key_id=caller.key_id,
+        tenant_id=caller.tenant_id,
+        cluster_id=caller.cluster_id,
+    )
 
 
 async def list_audit(ctx: Context, query: AuditQuery) -> Page[list[AuditRecord]]:

@@ -47,6 +47,17 @@ class KeyCreated(KeyRecord):
     key: str
 
 
+class WhoAmI(TypedDict):
+    """GET /api/whoami: what the caller may do. `scopes` are closed: admin holds all three."""
+
+    name: str
+    kind: Literal["key", "tenant key", "cluster key", "anonymous"]
+    scopes: list[Scope]
+    key_id: int | None
+    tenant_id: int | None
+    cluster_id: int | None
+
+
 class AuditRecord(TypedDict):
     """One write: who did what to which object, in which request."""
 

@@ -1,6 +1,6 @@
 # GPUForge's commands; `make` alone lists them. All that is needed beforehand is make and Python 3.11 or newer.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check gates format bench clean
+.PHONY: help demo test check gates format bench ui types screenshots clean
 MAKEFLAGS += --no-print-directory
 # .venv is installed uncompiled: what a first run compiles and keeps is what makes the second start in seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -51,6 +51,18 @@ format: ## put the code in shape: ruff format, and the lint that ruff can mend
 	@.venv/bin/ruff check --fix-only
 	@.venv/bin/ruff format
 
+ui: ## build the dashboard into the package, without an install (a running control plane reads it at its start)
+	$(call environment,dev)
+	@.venv/bin/python hatch_build.py
+
+types: ## what editors and tsc read of the API: controlplane/dashboard/src/api/schema.ts
+	$(call environment,dev)
+	@.venv/bin/python controlplane/dashboard/api_types.py
+
+screenshots: ## every tab in both themes, into screenshots/
+	$(call environment,dev)
+	@.venv/bin/python -m tests.browser.screenshots $(ARGS)
+
 BENCHES = $(basename $(notdir $(wildcard tests/bench/*.py)))
 
 bench: ## one of the measurements in tests/bench   BENCH=name ARGS="--its own"
@@ -59,5 +71,6 @@ bench: ## one of the measurements in tests/bench   BENCH=name ARGS="--its own"
 	@exec .venv/bin/python -m tests.bench.$(BENCH) $(ARGS)
 
 clean: ## remove all that make made: .venv, caches, builds, the demo's database
-	@rm -rf .venv .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .venv .demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache screenshots
+	@rm -rf controlplane/gpuforge_controlplane/_ui controlplane/dashboard/node_modules controlplane/dashboard/dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -64,7 +64,7 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def c_compiler() -> str:
     """The path of gcc; what it builds may include libc's headers."""
-    _require(C_COMPILER)
+    require(C_COMPILER)
     compiler = shutil.which("gcc")
     assert compiler
     return compiler
@@ -73,7 +73,7 @@ def c_compiler() -> str:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """One server for the session (with xdist: for each worker)."""
-    _require(POSTGRESQL)
+    require(POSTGRESQL)
     binaries = find_binaries()
     assert binaries
     with running_postgres(binaries) as server:
@@ -138,7 +138,7 @@ def _sqlite_url(path: Path) -> str:
     return f"sqlite+aiosqlite:///{path}"
 
 
-def _require(part: Part) -> None:
+def require(part: Part) -> None:
     """Leave the test out where a part of the system is missing; in CI that is a failure."""
     if part.present():
         return

@@ -148,8 +148,18 @@ def _fingerprint() -> str:
     """What an install depends on: the packaging half of pyproject.toml, the folder, the interpreter."""
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
     packaging = [pyproject["build-system"], pyproject["project"], pyproject["tool"]["hatch"]]
-    text = json.dumps([packaging, str(ROOT), sys.version_info[:2]], sort_keys=True)
+    text = json.dumps([packaging, str(ROOT), sys.version_info[:2], _dashboard()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _dashboard() -> str:
+    """The dashboard's sources: an install builds them (see hatch_build.py)."""
+    folder = ROOT / "controlplane" / "dashboard"
+    found = hashlib.sha256()
+    for file in sorted((folder / "src").rglob("*")) + sorted(folder.glob("*.*")):
+        if file.is_file() and file.name != "schema.ts":  # generated, and only types: not built
+            found.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
+    return found.hexdigest()
 
 
 def _report_until_end(process: subprocess.Popen[str], printed: Sequence[str], started: float) -> None:

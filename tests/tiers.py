@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from tests.dashboard import fetch_packages, find_chromium, has_packages
 from tests.environment import ROOT, apt_install
 from tests.postgres import find_binaries
 
@@ -26,10 +27,14 @@ class Part:
     needed_by: str
     packages: tuple[str, ...]
     present: Callable[[], bool]
+    fetch: Callable[[], bool] | None = None  # where it is not apt that brings it
+    remedy: str = ""  # what a person runs then
 
     @property
     def line(self) -> str:
-        """What installs it, on Debian and as root."""
+        """What installs it: on Debian and as root, where it comes by apt."""
+        if self.remedy:
+            return self.remedy
         return f"apt-get update && apt-get install -y --no-install-recommends {' '.join(self.packages)}"
 
 
@@ -53,12 +58,30 @@ C_COMPILER = Part(
     packages=("gcc", "libc6-dev"),
     present=compiles_c,
 )
-PARTS = (POSTGRESQL, C_COMPILER)
+CHROMIUM = Part(
+    name="Chromium",
+    needed_by="the tests of the dashboard in a browser",
+    packages=("chromium",),
+    present=lambda: find_chromium() is not None,
+)
+NPM_PACKAGES = Part(
+    name="the dashboard's npm packages",
+    needed_by="the dashboard's type check and its tests, in Node and in a browser",
+    packages=(),
+    present=has_packages,
+    fetch=fetch_packages,
+    remedy="make test, where npm's registry can be reached",
+)
+PARTS = (POSTGRESQL, C_COMPILER, CHROMIUM, NPM_PACKAGES)
 
 
 def missing_parts(parts: Sequence[Part], install: Callable[[Sequence[str]], bool]) -> list[Part]:
     """The parts that are missing even after trying to install them."""
-    return [part for part in parts if not part.present() and not (install(part.packages) and part.present())]
+
+    def brought(part: Part) -> bool:
+        return (part.fetch() if part.fetch else install(part.packages)) and part.present()
+
+    return [part for part in parts if not part.present() and not brought(part)]
 
 
 def notice(missing: Sequence[Part]) -> str:

@@ -5,6 +5,7 @@ import re
 from aiohttp.web import PlainResource
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
+from gpuforge_controlplane.api import ui
 from gpuforge_controlplane.api.routes import ROUTES
 from tests.api.examples import build_scene, examples, rows_to_walk
 from tests.api.harness import ON_SQLITE, Plane
@@ -15,8 +16,8 @@ async def test_nothing_is_routed_beside_the_table(plane: Plane) -> None:
     served = set()
     for route in plane.app.router.routes():
         assert route.resource is not None
-        served.add((route.method, re.sub(r":\[0-9\]\+", "", route.resource.canonical)))
-    table = {(row.method, row.path) for row in ROUTES}
+        served.add((route.method, re.sub(r":\[[^]]+\]\+", "", route.resource.canonical)))
+    table = {(row.method, row.path) for row in ROUTES} | {("GET", path) for path in ui.paths()}
     assert served == table | {("HEAD", path) for method, path in table if method == "GET"}
     assert not plane.app._subapps
 
@@ -84,6 +85,14 @@ async def test_an_id_is_digits_only(plane: Plane) -> None:
 
 @ON_SQLITE
 async def test_a_path_is_met_exactly(plane: Plane) -> None:
-    for path in ("/api/clusters/", "//api/clusters", "/API/clusters", "/api/clusters/1/", "/", "/api"):
+    for path in (
+        "/api/clusters/",
+        "//api/clusters",
+        "/API/clusters",
+        "/api/clusters/1/",
+        "/api",
+        "/fleet/",
+        "/assets/",
+    ):
         answer = await plane.admin.get(path)
         assert (answer.status, answer.code) == (404, "no_such_route"), path

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import http_exceptions, web
 from aiohttp.typedefs import Middleware
 
-from gpuforge_controlplane.api import problems
+from gpuforge_controlplane.api import problems, ui
 from gpuforge_controlplane.api.endpoint import DEMO, REQUEST_ID, Api, answer
 from gpuforge_controlplane.api.route import Route
 from gpuforge_shared import logs
@@ -27,6 +27,7 @@ _SECURITY_HEADERS = {
     "Cache-Control": "no-store",
     "Server": "gpuforge",  # aiohttp would tell its version and Python's
 }
+_OWN = ("Content-Security-Policy", "Cache-Control")
 # Asked every few seconds by machines: logged at debug level as long as all is well.
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/api/clusters/metrics", "/api/clusters/nodes"})
 
@@ -34,7 +35,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def application(api: Api, *, max_body_mib: int) -> web.Application:
-    """The routes of the table as an aiohttp application."""
+    """The routes of the table and the dashboard as an aiohttp application."""
     app = web.Application(client_max_size=max_body_mib * 1024 * 1024, middlewares=[_surround(api)])
     app.on_response_prepare.append(_complete)
 
@@ -48,6 +49,7 @@ def application(api: Api, *, max_body_mib: int) -> web.Application:
             app.router.add_get(path, _handler(api, route))
         else:
             app.router.add_route(route.method, path, _handler(api, route))
+    ui.add_ui(app)
     return app
 
 
@@ -116,7 +118,9 @@ async def _complete(request: web.Request, response: web.StreamResponse) -> None:
     """What every answer has in its head, a stream's as well: called just before that is sent."""
     if (request_id := request.get(REQUEST_ID)) is None:
         return  # refused by aiohttp before it came to us
-    response.headers.update(_SECURITY_HEADERS | {"X-Request-Id": request_id})
+    # the dashboard's files come with a policy and a caching of their own
+    own = {name: response.headers[name] for name in _OWN if name in response.headers}
+    response.headers.update(_SECURITY_HEADERS | own | {"X-Request-Id": request_id})
     if (demo := request.get(DEMO)) is not None:
         response.headers["X-GPUForge-Demo"] = demo  # of a refusal, too
 

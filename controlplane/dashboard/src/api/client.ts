@@ -1,0 +1,130 @@
+/** Typed calls of the public REST API: `await call("GET /api/jobs/{job_id}", { path: { job_id: 7 } })`. */
+import { signal } from "@preact/signals";
+import type { Operations, Problem as ProblemBody } from "./schema";
+import { key, refused } from "./session";
+
+export type Operation = keyof Operations;
+export type Answer<O extends Operation> = Operations[O]["answer"];
+
+type Part<Name extends string, T> = T extends undefined
+  ? unknown
+  : T extends Record<string, never>
+    ? unknown
+    : Record<string, never> extends T
+      ? { [N in Name]?: T }
+      : { [N in Name]: T };
+export type Arguments<O extends Operation> = Part<"path", Operations[O]["path"]> &
+  Part<"query", Partial<Operations[O]["query"]>> &
+  Part<"body", Operations[O]["body"]> & { signal?: AbortSignal };
+
+/** Which demo answered last: null with a key. */
+export const demo = signal<"sample" | "live" | null>(null);
+/** Whether the control plane could be reached at the last try. */
+export const reachable = signal(true);
+
+/** Why a call failed. `status` 0: the control plane could not be reached. */
+export class Problem extends Error {
+  constructor(
+    readonly status: number,
+    message: string,
+    readonly code = "",
+    readonly fields: { path: string; message: string }[] = [],
+    readonly requestId = "",
+    readonly retryAfter = 0,
+  ) {
+    super(message);
+  }
+  /** What is wrong with the field of that name, if anything. */
+  of(field: string): string | undefined {
+    return this.fields.find((each) => each.path === field)?.message;
+  }
+}
+
+interface Loose {
+  path?: Record<string, number>;
+  query?: Record<string, unknown>;
+  body?: unknown;
+  signal?: AbortSignal;
+}
+
+/** The answer of an operation. Throws Problem. */
+export async function call<O extends Operation>(operation: O, ...args: Optional<Arguments<O>>): Promise<Answer<O>> {
+  return (await exchange(operation, (args[0] ?? {}) as Loose)).json() as Promise<Answer<O>>;
+}
+type Optional<T> = Record<string, never> extends T ? [T?] : [T];
+
+/** All pages of a list, by way of its Link headers. Throws Problem. */
+export async function pages<O extends Operation>(operation: O, ...args: Optional<Arguments<O>>): Promise<Answer<O>[]> {
+  const loose = (args[0] ?? {}) as Loose;
+  const found: Answer<O>[] = [];
+  let query = loose.query;
+  for (;;) {
+    const response = await exchange(operation, { ...loose, query });
+    found.push((await response.json()) as Answer<O>);
+    const next = /<([^>]*)>; *rel="next"/.exec(response.headers.get("Link") ?? "")?.[1];
+    if (!next) return found;
+    query = Object.fromEntries(new URL(next, document.baseURI).searchParams);
+  }
+}
+
+/** A GET of any path of the API, as text: for the API reference's try-it. */
+export async function rawGet(path: string, bearer: string): Promise<{ status: number; text: string; ms: number }> {
+  const began = performance.now();
+  const response = await fetch(path.replace(/^\//, ""), { headers: bearer ? { Authorization: `Bearer ${bearer}` } : {} });
+  return { status: response.status, text: await response.text(), ms: performance.now() - began };
+}
+
+export function authorization(): Record<string, string> {
+  return key.value ? { Authorization: `Bearer ${key.value}` } : {};
+}
+
+/** The path of an operation, relative to the page, so that it works under any path of a proxy. */
+export function address(operation: string, args: Pick<Loose, "path" | "query">): string {
+  const template = operation.slice(operation.indexOf(" ") + 2);
+  const path = template.replace(/{(\w+)}/g, (_, name: string) => String(args.path?.[name] ?? ""));
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(args.query ?? {}))
+    if (value !== undefined && value !== null) query.set(name, String(value));
+  return query.size ? `${path}?${query}` : path;
+}
+
+async function exchange(operation: string, args: Loose): Promise<Response> {
+  const method = operation.slice(0, operation.indexOf(" "));
+  const used = key.value;
+  const headers: Record<string, string> = authorization();
+  if (args.body !== undefined) headers["Content-Type"] = "application/json";
+  if (method === "POST") headers["Idempotency-Key"] = crypto.randomUUID?.() ?? String(Math.random()).slice(2);
+  let response: Response;
+  try {
+    response = await fetch(address(operation, args), {
+      method,
+      headers,
+      body: args.body === undefined ? null : JSON.stringify(args.body),
+      signal: args.signal ?? null,
+      cache: "no-store",
+    });
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    reachable.value = false;
+    throw new Problem(0, "The control plane can't be reached.");
+  }
+  reachable.value = true;
+  if (used === key.value) note(response, used);
+  if (!response.ok) throw await problem(response);
+  return response;
+}
+
+function note(response: Response, used: string): void {
+  const mark = response.headers.get("X-GPUForge-Demo");
+  if (mark === "sample" || mark === "live") demo.value = mark;
+  else if (used) demo.value = null; // what is open to all, such as the API's description, bears no mark
+  if (response.status === 401) refused.value = true;
+  else if (response.ok) refused.value = false;
+}
+
+async function problem(response: Response): Promise<Problem> {
+  const told = (await response.json().catch(() => ({}))) as Partial<ProblemBody>;
+  const wait = Number(response.headers.get("Retry-After") ?? 0);
+  const words = told.detail ?? told.error ?? `the control plane answered ${response.status}`;
+  return new Problem(response.status, words, told.code, told.errors, told.request_id, wait);
+}

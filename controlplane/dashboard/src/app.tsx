@@ -1,0 +1,116 @@
+/** The shell: navigation, top bar, the tab in view, and what lies over it. */
+import { effect } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { reachable } from "./api/client";
+import { key, refused } from "./api/session";
+import { Confirmations, Toasts } from "./components/dialog";
+import { Icon } from "./components/icon";
+import { Palette } from "./components/palette";
+import { Account, learnWho, SignIn } from "./components/signin";
+import { DemoMark, Unauthorised } from "./components/states";
+import { palette } from "./state/dialogs";
+import { link } from "./state/link";
+import { targets } from "./state/targets";
+import { TABS, type Tab } from "./tabs";
+import { stillness, switchTheme, theme } from "./theme/theme";
+import { href, tabName } from "./url/route";
+
+effect(() => {
+  void key.value;
+  void learnWho();
+});
+
+export function App() {
+  const tab = TABS.find((each) => each.name === tabName.value);
+  useEffect(() => {
+    document.title = tab ? `${tab.title} · GPUForge` : "GPUForge";
+  }, [tab]);
+  return (
+    <div class="app">
+      <a class="skip" href="#main">Skip to content</a>
+      <Navigation current={tab} />
+      <main id="main" tabIndex={-1} class={tab?.name === "" ? "fits" : ""}>
+        <TopBar tab={tab} />
+        {refused.value ? <Unauthorised /> : tab ? <tab.View key={tab.name} /> : <Nowhere />}
+      </main>
+      <SignIn />
+      <Palette sources={targets} />
+      <Confirmations />
+      <Toasts />
+    </div>
+  );
+}
+
+function Navigation({ current }: { current: Tab | undefined }) {
+  return (
+    <nav aria-label="Main">
+      <a class="logo" href={href("")}>
+        <svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 4h7v3H7v10h10v-4h-4v-3h7v10H4z" /></svg>
+        <span>GPUForge</span>
+      </a>
+      <div class="nav-tabs">
+        {TABS.map((tab) => (
+          <a key={tab.name} class="nav-item" href={href(tab.name)} aria-current={tab === current ? "page" : undefined}>
+            <Icon name={tab.icon} />
+            <span>{tab.title}</span>
+            {tab.badge?.value ? <em aria-label={`${tab.badge.value} ${tab.badgeWords ?? ""}`}>{tab.badge.value}</em> : null}
+          </a>
+        ))}
+      </div>
+      <div class="grow" />
+      <button class="nav-item theme" onClick={switchTheme}>
+        <Icon name="theme" />
+        <span>{theme.value === "dark" ? "Light theme" : "Dark theme"}</span>
+      </button>
+      <Account />
+    </nav>
+  );
+}
+
+function TopBar({ tab }: { tab: Tab | undefined }) {
+  return (
+    <div class="top">
+      <h1>{tab?.title ?? "Not found"}</h1>
+      {tab?.Tools && <tab.Tools />}
+      <div class="grow" />
+      <DemoMark />
+      <button class="search" onClick={() => (palette.value = true)}>
+        <Icon name="search" />
+        <span>Search nodes, jobs, tenants</span>
+        <kbd>Ctrl K</kbd>
+      </button>
+      <LinkState />
+    </div>
+  );
+}
+
+/** Whether what is on the page is what is. */
+function LinkState() {
+  const state = reachable.value ? link.value : { kind: "away", words: "Reconnecting" };
+  return <span class={`link ${state.kind}`} role="status"><i />{state.words}</span>;
+}
+
+const Nowhere = () => (
+  <div class="notice">
+    <h2>There is no such page</h2>
+    <p>The address names no tab of this dashboard.</p>
+    <a class="button" href={href("")}>Go to the overview</a>
+  </div>
+);
+
+/** Ctrl K and `/`, from wherever on the page. */
+export function onKey(event: KeyboardEvent): void {
+  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
+    event.preventDefault();
+    palette.value = !palette.value;
+    return;
+  }
+  const typing = (event.target as Element).closest("input, textarea, select, [contenteditable]");
+  if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  event.preventDefault();
+  const filter = document.querySelector<HTMLInputElement>("main input[type=search]");
+  if (filter) {
+    filter.focus();
+    filter.scrollIntoView({ block: "nearest", behavior: stillness.matches ? "auto" : "smooth" });
+  } else palette.value = true;
+}

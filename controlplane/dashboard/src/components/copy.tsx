@@ -1,0 +1,54 @@
+/** Text that is meant to be copied. */
+import { useRef, useState } from "preact/hooks";
+import { Icon } from "./icon";
+
+export function CopyButton({ text, label = "Copy" }: { text: string; label?: string }) {
+  const [done, setDone] = useState(false);
+  const copy = async () => {
+    if (!(await toClipboard(text))) return;
+    setDone(true);
+    setTimeout(() => setDone(false), 1500);
+  };
+  return (
+    <button type="button" class="button small" onClick={() => void copy()}>
+      <Icon name={done ? "check" : "copy"} />
+      <span aria-live="polite">{done ? "Copied" : label}</span>
+    </button>
+  );
+}
+
+/** One line of a shell, with its button. */
+export const CopyLine = ({ text }: { text: string }) => (
+  <div class="copy-line">
+    <pre tabIndex={0} role="region" aria-label="Command"><code>{text}</code></pre>
+    <CopyButton text={text} />
+  </div>
+);
+
+/** A secret shown once: selected as soon as it appears, so that Ctrl C copies it. */
+export function Secret({ text, label }: { text: string; label: string }) {
+  const field = useRef<HTMLInputElement>(null);
+  return (
+    <div class="secret">
+      <input ref={field} class="mono" readOnly value={text} aria-label={label} autofocus spellcheck={false}
+        onFocus={(event) => event.currentTarget.select()} />
+      <CopyButton text={text} />
+    </div>
+  );
+}
+
+/** Whether it worked: outside of HTTPS and localhost browsers offer only the old way. */
+async function toClipboard(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const field = document.createElement("textarea");
+    field.value = text;
+    document.body.append(field);
+    field.select();
+    const worked = document.execCommand("copy");
+    field.remove();
+    return worked;
+  }
+}

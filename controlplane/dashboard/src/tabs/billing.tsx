@@ -1,0 +1,4 @@
+/** billing */
+import { Empty } from "../components/states";
+
+export const View = () => <Empty title="Under way" />;

@@ -1,0 +1,4 @@
+/** jobs */
+import { Empty } from "../components/states";
+
+export const View = () => <Empty title="Under way" />;

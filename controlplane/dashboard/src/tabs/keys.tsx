@@ -1,0 +1,182 @@
+/** API keys: made and shown once, listed, revoked by typing the label. */
+import { useState } from "preact/hooks";
+import { call, demo } from "../api/client";
+import type { KeyCreated, KeyRecord } from "../api/schema";
+import { key, may, who, type Scope } from "../api/session";
+import { Secret } from "../components/copy";
+import { Dialog, Fault, useWrite } from "../components/dialog";
+import { Icon } from "../components/icon";
+import { Field, Panel, Segments, Status } from "../components/parts";
+import { Empty, Loaded } from "../components/states";
+import { Table, type Column } from "../components/table";
+import { ago, stamp } from "../format";
+import { confirm } from "../state/dialogs";
+import { touch, useResource } from "../state/resource";
+import { oneOf, order, text } from "../url/codec";
+import { parameters } from "../url/route";
+
+const LIST = "/api/api-keys";
+const SHOWN = [["valid", "Valid"], ["revoked", "Revoked"], ["all", "All"]] as const;
+const at = parameters("keys", {
+  show: oneOf(["valid", "revoked", "all"], "valid"),
+  q: text(),
+  sort: order(["label", "used", "made"], "-made"),
+});
+
+export function View() {
+  const [making, setMaking] = useState(false);
+  const keys = useResource(LIST, () => call("GET /api/api-keys"), 15_000);
+  const { show, q, sort } = at.values.value;
+  return (
+    <>
+      <div class="toolbar">
+        <input type="search" class="filter" placeholder="Filter by label or prefix" aria-label="Filter keys" value={q}
+          onInput={(event) => at.set({ q: event.currentTarget.value })} />
+        <Segments label="Which keys" options={SHOWN} value={show} onChange={(value) => at.set({ show: value })} />
+        <div class="grow" />
+        {may("admin") && <button class="button primary" onClick={() => setMaking(true)}><Icon name="plus" />Generate key</button>}
+      </div>
+      <Panel title="API keys" note="A raw key is shown once, when it is made. Revoking works on the very next request.">
+        <Loaded of={keys} skeleton={8}>
+          {(all) => {
+            const rows = all.filter((each) => fits(each, show, q));
+            return rows.length ? (
+              <Table label="API keys" columns={COLUMNS} rows={rows} rowKey={(row) => row.id} order={sort} onOrder={(wanted) => at.set({ sort: wanted })} />
+            ) : (
+              <Empty title={all.length ? "No key fits this filter" : "No keys yet"}
+                {...(all.length ? {} : { command: "gpuforge-controlplane create-key --label me --permissions read,write,admin" })} />
+            );
+          }}
+        </Loaded>
+      </Panel>
+      {making && <Generate onClose={() => setMaking(false)} />}
+    </>
+  );
+}
+
+function fits(row: KeyRecord, show: "valid" | "revoked" | "all", typed: string): boolean {
+  const wanted = show === "all" || (show === "valid") === isValid(row);
+  return wanted && `${row.label} ${row.key_prefix}`.toLowerCase().includes(typed.toLowerCase());
+}
+const isExpired = (row: KeyRecord): boolean => row.expires_at !== null && Date.parse(row.expires_at) <= Date.now();
+const isValid = (row: KeyRecord): boolean => row.revoked_at === null && !isExpired(row);
+
+const COLUMNS: Column<KeyRecord>[] = [
+  { id: "label", title: "Label", cell: (row) => <b>{row.label}</b>, by: (row) => row.label },
+  { id: "prefix", title: "Prefix", cell: (row) => <code>{row.key_prefix}…</code>, minor: true },
+  { id: "permissions", title: "Permissions", cell: (row) => <span class="tags">{row.permissions.map((each) => <i key={each} class={each === "admin" ? "tag strong" : "tag"}>{each}</i>)}</span> },
+  { id: "bound", title: "Belongs to", cell: belongsTo, minor: true },
+  { id: "made", title: "Made", cell: (row) => <time title={stamp(row.created_at)}>{ago(row.created_at)}</time>, by: (row) => Date.parse(row.created_at), minor: true },
+  { id: "used", title: "Last used", cell: (row) => (row.last_used_at ? <time title={stamp(row.last_used_at)}>{ago(row.last_used_at)}</time> : <span class="faint">never</span>), by: (row) => (row.last_used_at ? Date.parse(row.last_used_at) : null) },
+  { id: "state", title: "State", cell: state },
+  { id: "revoke", title: "Revoke", quiet: true, cell: (row) => (isValid(row) && may("admin") ? <button class="button small" onClick={() => revoke(row)}>Revoke</button> : null) },
+];
+
+function belongsTo(row: KeyRecord): string {
+  if (row.tenant_id !== null) return `tenant ${row.tenant_id}`;
+  return row.cluster_id !== null ? `agents of cluster ${row.cluster_id}` : "operators";
+}
+
+function state(row: KeyRecord) {
+  if (row.revoked_at) return <Status kind="dash">revoked {ago(row.revoked_at)}</Status>;
+  if (isExpired(row)) return <Status kind="dash">expired {ago(row.expires_at)}</Status>;
+  return <Status kind="dot">{row.expires_at ? `until ${stamp(row.expires_at)}` : "valid"}</Status>;
+}
+
+function revoke(row: KeyRecord): void {
+  const own = who.value?.key_id === row.id;
+  confirm({
+    title: "Revoke this key?",
+    body: <p>Whoever uses <b class="quoted">{row.label}</b> ({row.key_prefix}…) is refused from the next request on, everywhere. This can't be undone.{own && <b> It is the key that you are signed in with.</b>}</p>,
+    action: "Revoke key",
+    danger: true,
+    typed: row.label,
+    run: async () => {
+      await call("DELETE /api/api-keys/{key_id}", { path: { key_id: row.id } });
+      await touch(LIST);
+      return `${row.label} was revoked.`;
+    },
+  });
+}
+
+const SCOPES: readonly (readonly [Scope, string])[] = [
+  ["read", "read: see everything"],
+  ["write", "write: change jobs, tenants, nodes, invoices"],
+  ["admin", "admin: keys, rates, audit log"],
+];
+
+function Generate({ onClose }: { onClose: () => void }) {
+  const [made, setMade] = useState<KeyCreated | null>(null);
+  return made ? <Shown made={made} onClose={onClose} /> : <GenerateForm onClose={onClose} onMade={setMade} />;
+}
+
+function GenerateForm({ onClose, onMade }: { onClose: () => void; onMade: (made: KeyCreated) => void }) {
+  const [label, setLabel] = useState("");
+  const [scopes, setScopes] = useState<Scope[]>(["read", "write"]);
+  const [tenant, setTenant] = useState(who.value?.tenant_id ? String(who.value.tenant_id) : "");
+  const [until, setUntil] = useState("");
+  const write = useWrite();
+  const tenants = useResource("/api/tenants?all", () => call("GET /api/tenants"), 0);
+  const submit = (event: Event) => {
+    event.preventDefault();
+    void write.run(async () => {
+      const body = {
+        label,
+        permissions: scopes,
+        ...(tenant ? { tenant_id: Number(tenant) } : {}),
+        ...(until ? { expires_at: new Date(until).toISOString() } : {}),
+      };
+      onMade(await call("POST /api/api-keys", { body }));
+      await touch(LIST);
+    });
+  };
+  const toggle = (scope: Scope) => setScopes(SCOPES.map(([each]) => each).filter((each) => (each === scope) !== scopes.includes(each)));
+  return (
+    <Dialog title="Generate key" onClose={onClose}>
+      <form onSubmit={submit}>
+        <Field label="Label" hint="Who or what will use it." fault={write.problem?.of("label")}>
+          <input autofocus required maxLength={255} value={label} placeholder="prod-metrics-ingestor" onInput={(event) => setLabel(event.currentTarget.value)} />
+        </Field>
+        <fieldset class="field">
+          <legend>Permissions</legend>
+          {SCOPES.map(([scope, words]) => (
+            <label key={scope} class="check"><input type="checkbox" checked={scopes.includes(scope)} onChange={() => toggle(scope)} />{words}</label>
+          ))}
+        </fieldset>
+        <div class="two">
+          <Field label="Tenant" hint="It then sees and touches that tenant alone." fault={write.problem?.of("tenant_id")}>
+            <select value={tenant} disabled={!!who.value?.tenant_id} onChange={(event) => setTenant(event.currentTarget.value)}>
+              <option value="">none: an operator's key</option>
+              {(tenants.data.value ?? []).map((each) => <option key={each.id} value={String(each.id)}>{each.name}</option>)}
+            </select>
+          </Field>
+          <Field label="Expires" hint="Empty: never." fault={write.problem?.of("expires_at")}>
+            <input type="datetime-local" value={until} onInput={(event) => setUntil(event.currentTarget.value)} />
+          </Field>
+        </div>
+        <Fault text={write.fault} />
+        <footer>
+          <button type="button" class="button" onClick={onClose}>Cancel</button>
+          <button class="button primary" disabled={write.busy || !scopes.length || !label.trim()}>{write.busy ? "Generating …" : "Generate key"}</button>
+        </footer>
+      </form>
+    </Dialog>
+  );
+}
+
+function Shown({ made, onClose }: { made: KeyCreated; onClose: () => void }) {
+  return (
+    <Dialog title="Copy this key now" onClose={onClose} closable={false}>
+      <div class="prose">
+        <p>This is the only time that <b class="quoted">{made.label}</b> is shown. The control plane keeps a hash of it, and nobody can bring it back.</p>
+      </div>
+      <Secret text={made.key} label="The new API key" />
+      <footer>
+        <button class="button primary" onClick={onClose}>I saved it</button>
+      </footer>
+    </Dialog>
+  );
+}
+
+/** Shown in demo mode in place of the button: what would be there. */
+export const Tools = () => (demo.value === "sample" && !key.value ? <span class="muted minor">Sample keys: none of them opens anything.</span> : null);

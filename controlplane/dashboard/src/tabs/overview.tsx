@@ -1,0 +1,4 @@
+/** overview */
+import { Empty } from "../components/states";
+
+export const View = () => <Empty title="Under way" />;

@@ -1,0 +1,4 @@
+/** tenants */
+import { Empty } from "../components/states";
+
+export const View = () => <Empty title="Under way" />;

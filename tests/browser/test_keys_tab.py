@@ -1,0 +1,54 @@
+"""API keys in the browser: made and shown once, revoked by typing the label."""
+
+from playwright.async_api import expect
+
+from tests.browser.screen import Screen
+
+
+async def test_a_key_is_shown_once_and_revoked_by_its_name(screen: Screen) -> None:
+    await screen.open_as_admin("keys")
+    await screen.button("Generate key").click()
+    await screen.page.get_by_label("Label").fill("prod ingestor")
+    await screen.dialog().get_by_role("button", name="Generate key").click()
+    secret = screen.page.get_by_label("The new API key")
+    await expect(secret).to_be_focused()
+    raw = await secret.input_value()
+    assert (await screen.plane.holder(raw).get("/api/whoami")).status == 200
+    await screen.page.keyboard.press("Escape")
+    await screen.page.keyboard.press("Escape")
+    await expect(secret).to_be_visible()
+    await screen.button("I saved it").click()
+    await expect(screen.dialog()).to_have_count(0)
+    assert raw not in await screen.page.content()
+
+    row = screen.page.get_by_role("row", name="prod ingestor")
+    await row.get_by_role("button", name="Revoke").click()
+    revoke = screen.dialog().get_by_role("button", name="Revoke key")
+    await expect(revoke).to_be_disabled()
+    await screen.dialog().get_by_role("textbox").fill("prod ingestor")
+    await revoke.click()
+    await expect(screen.page.get_by_text("prod ingestor was revoked.")).to_be_visible()
+    await expect(row).to_have_count(0)
+    assert (await screen.plane.holder(raw).get("/api/whoami")).status == 401
+
+
+async def test_filter_and_order_are_in_the_address(screen: Screen) -> None:
+    for label in ("alpha", "beta"):
+        await screen.plane.key(label=label)
+    await screen.open_as_admin("keys?q=a&sort=label")
+    labels = screen.page.locator("tbody tr td:first-child")
+    await expect(labels).to_have_text(["alpha", "beta", "the admin"])
+    await screen.page.get_by_label("Filter keys").fill("alph")
+    await expect(labels).to_have_text(["alpha"])
+    assert screen.page.url.endswith("/keys?q=alph&sort=label")
+
+
+async def test_what_is_wrong_is_said_at_the_field(screen: Screen) -> None:
+    screen.refusals = (422,)
+    await screen.open_as_admin("keys")
+    await screen.button("Generate key").click()
+    await screen.page.get_by_label("Label").fill("late")
+    await screen.page.get_by_label("Expires").fill("2020-01-01T00:00")
+    await screen.dialog().get_by_role("button", name="Generate key").click()
+    await expect(screen.dialog().get_by_text("must lie in the future").first).to_be_visible()
+    await screen.see_accessible()

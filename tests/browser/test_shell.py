@@ -1,0 +1,87 @@
+"""What every tab stands in: signing in, demo mode, themes, keyboard, addresses."""
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.conftest import OpenScreen
+from tests.browser.screen import TABS, Screen
+
+
+@pytest.mark.parametrize("tab", TABS)
+async def test_every_tab_is_accessible_in_both_themes(open_screen: OpenScreen, tab: str) -> None:
+    screen = await open_screen(demo="sample")
+    await screen.open(tab)
+    await expect(screen.page.get_by_text("A made-up fleet, read-only.")).to_be_visible()
+    await expect(screen.page.locator("[aria-busy=true]")).to_have_count(0)
+    await screen.see_accessible()
+
+
+async def test_without_a_key_and_without_demo_there_is_a_way_in(screen: Screen) -> None:
+    screen.refusals = (401,)
+    await screen.open("keys")
+    await expect(screen.page.get_by_role("heading", name="Sign in to see this fleet")).to_be_visible()
+    await screen.see_accessible()
+    await screen.page.locator("main").get_by_role("button", name="Sign in").click()
+    field = screen.dialog().get_by_label("API key")
+    for wrong, words in (("abc", "A key begins with gfk_."), ("gfk_" + "0" * 64, "does not know this key")):
+        await field.fill(wrong)
+        await screen.dialog().get_by_role("button", name="Sign in").click()
+        await expect(screen.dialog().get_by_text(words)).to_be_visible()
+    await field.fill(screen.plane.admin_key)
+    await screen.dialog().get_by_role("button", name="Sign in").click()
+    await expect(screen.page.get_by_text("the admin").first).to_be_visible()
+    assert "gfk_" not in screen.page.url
+    assert "gfk_" not in await screen.page.evaluate("JSON.stringify(localStorage) + document.cookie")
+    await screen.page.reload()
+    await expect(screen.button("Sign out")).to_be_visible()
+    await screen.button("Sign out").click()
+    await expect(screen.page.get_by_role("heading", name="Sign in to see this fleet")).to_be_visible()
+
+
+async def test_a_scope_decides_which_controls_show(screen: Screen) -> None:
+    screen.refusals = (403,)
+    reader = await screen.plane.key(permissions=["read"])
+    await screen.open("keys", key=reader)
+    await expect(screen.page.get_by_role("heading", name="This key may not see that")).to_be_visible()
+    await expect(screen.button("Generate key")).to_have_count(0)
+
+
+async def test_a_key_that_is_revoked_while_in_use(screen: Screen) -> None:
+    screen.refusals = (401,)
+    own = await screen.plane.key(label="short-lived", permissions=["admin"])
+    await screen.open("keys", key=own)
+    await screen.page.get_by_role("row", name="short-lived").get_by_role("button", name="Revoke").click()
+    await expect(screen.dialog().get_by_text("the key that you are signed in with")).to_be_visible()
+    await screen.dialog().get_by_role("textbox").fill("short-lived")
+    await screen.dialog().get_by_role("button", name="Revoke key").click()
+    await expect(screen.page.get_by_role("heading", name="This key is no longer valid")).to_be_visible()
+
+
+async def test_the_palette_goes_anywhere_by_keyboard(open_screen: OpenScreen) -> None:
+    screen = await open_screen(demo="sample")
+    await screen.open()
+    await screen.page.keyboard.press("Control+k")
+    await screen.page.keyboard.type("api k")
+    await screen.page.keyboard.press("Enter")
+    await expect(screen.page.get_by_role("heading", name="API keys", level=1)).to_be_visible()
+    assert screen.page.url.endswith("/keys")
+    await screen.page.keyboard.press("/")
+    await expect(screen.page.get_by_label("Filter keys")).to_be_focused()
+    await screen.page.go_back()
+    await expect(screen.page.get_by_role("heading", name="Overview", level=1)).to_be_visible()
+
+
+async def test_the_theme_is_kept(open_screen: OpenScreen) -> None:
+    screen = await open_screen(demo="sample")
+    await screen.open()
+    await screen.button("Light theme").click()
+    await screen.page.reload()
+    await expect(screen.button("Dark theme")).to_be_visible()
+    assert await screen.page.evaluate("document.documentElement.dataset.theme") == "light"
+
+
+async def test_an_address_that_names_nothing(screen: Screen) -> None:
+    screen.refusals = (404,)
+    response = await screen.page.goto(f"{screen.plane.url}/nowhere")
+    assert response
+    assert response.status == 404

@@ -108,6 +108,17 @@ def test_kept_nodes_are_only_for_who_may_borrow() -> None:
     assert taken(idle, 8, kept=True) == {1: 8}
 
 
+@pytest.mark.parametrize(
+    ("sizes", "where"),
+    [([(4, 8), (3, 8)], {1: 3}), ([(8, 8), (5, 8)], {2: 3}), ([(8, 8), (8, 8)], {1: 3})],
+    ids=["the kept place, which others may not use", "but no whole node is broken for it", "unless it must"],
+)
+def test_who_may_borrow_leaves_the_rest_to_others(
+    sizes: list[tuple[int, int]], where: dict[int, int]
+) -> None:
+    assert taken(nodes(*sizes, keep=(1,)), 3, kept=True) == where
+
+
 def test_what_is_left_of_a_kept_node_stays_kept() -> None:
     idle = nodes((8, 8), keep=(1,))
     assert taken(idle, 3, kept=True) == {1: 3}

@@ -228,6 +228,31 @@ def test_the_queue_is_taken_in_order(waiting: list[QueuedJob], starts: list[int]
     assert list(started(Case(nodes=[node(1, 8)], waiting=waiting).plan())) == starts
 
 
+def test_after_the_head_the_smallest_starts_first() -> None:
+    waiting = [job(1, 4, estimate=DAY), job(2, 4, estimate=2 * HOUR), job(3, 4, estimate=HOUR)]
+    assert list(started(Case(nodes=[node(1, 8)], waiting=waiting).plan())) == [1, 3]
+
+
+def test_the_head_is_overtaken_by_none_however_small() -> None:
+    waiting = [job(1, 8, estimate=DAY), *(job(number, 1, estimate=MINUTE) for number in range(2, 9))]
+    assert list(started(Case(nodes=[node(1, 8)], waiting=waiting).plan())) == [1]
+
+
+def test_once_the_head_runs_the_first_by_size_that_does_not_fit_gets_the_reservation() -> None:
+    waiting = [job(1, 4, estimate=HOUR), job(2, 5, estimate=2 * HOUR), job(3, 5, estimate=HOUR), job(4, 4)]
+    decided = Case(nodes=[node(1, 8)], waiting=waiting).plan()
+    assert list(started(decided)) == [1]
+    assert [(reservation.job_id, reservation.start - NOW) for reservation in decided.reservations] == [
+        (3, HOUR)
+    ]
+
+
+def test_each_pool_has_a_head_of_its_own() -> None:
+    waiting = [job(1, 4), job(2, 4, family="A100"), job(3, 4, family="A100", estimate=MINUTE)]
+    case = Case(nodes=[node(1, 8), node(2, 4, family="A100")], waiting=waiting)
+    assert list(started(case.plan())) == [1, 2]
+
+
 BACKFILL_ORDER = {
     "smallest GPU-seconds first": ([job(2, 4, estimate=HOUR), job(3, 2, estimate=HOUR)], [3, 2]),
     "one GPU for long before many for longer": (
@@ -248,6 +273,16 @@ def test_backfill_in_order(waiting: list[QueuedJob], starts: list[int]) -> None:
     decided = case.plan()
     assert list(started(decided)) == starts
     assert decided.reservations[0].node_ids == (1, 2)
+
+
+def test_a_reservation_keeps_what_is_idle_already() -> None:
+    # Once job 9 ends three nodes would do; the one that is idle hangs on nobody's estimate.
+    case = Case(
+        nodes=[node(1, 0), node(2, 0), node(3, 8)],
+        running=[running(9, {1: 8, 2: 8}, ends_in=HOUR)],
+        waiting=[job(1, 16)],
+    )
+    assert case.plan().reservations[0].node_ids == (3, 1)
 
 
 OVERRUNS = {

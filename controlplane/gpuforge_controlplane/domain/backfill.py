@@ -1,26 +1,22 @@
 """Backfill: who may start behind a reservation, smallest estimated GPU-seconds first."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heapreplace
 from math import inf
 
 from gpuforge_controlplane.domain.cycle import Cycle, PoolState
 from gpuforge_controlplane.domain.durations import UNESTIMATED_S
+from gpuforge_controlplane.domain.size import Key, size_key
 from gpuforge_controlplane.domain.snapshot import Line, QueuedJob, Scope
 
-# (priority, no estimate?, estimated GPU-seconds, submitted_at, id): the id makes every key different.
-_Key = tuple[int, bool, int, float, int]
 _Where = tuple[tuple[PoolState, bool], ...]
-_Candidates = list[tuple[_Key, QueuedJob]]
+_Candidates = list[tuple[Key, QueuedJob]]
 
 
-def backfill(cycle: Cycle, live: Iterable[tuple[int, Line]], begun: Mapping[int, int]) -> None:
-    """Start what fits now without delaying a reservation.
-
-    `live`: the lines that may run; `begun`: how many of a line's first jobs were started already.
-    """
-    queue = _queue(cycle, live, begun)
+def backfill(cycle: Cycle, live: Iterable[tuple[int, Line]]) -> None:
+    """Start what fits now without delaying a reservation. `live`: the lines that may run."""
+    queue = _queue(cycle, live)
     while queue:
         _, number, where, candidates = queue[0]
         _, job = heappop(candidates)
@@ -32,10 +28,8 @@ def backfill(cycle: Cycle, live: Iterable[tuple[int, Line]], begun: Mapping[int,
             heappop(queue)
 
 
-def _queue(
-    cycle: Cycle, live: Iterable[tuple[int, Line]], begun: Mapping[int, int]
-) -> list[tuple[_Key, int, _Where, _Candidates]]:
-    queue: list[tuple[_Key, int, _Where, _Candidates]] = []
+def _queue(cycle: Cycle, live: Iterable[tuple[int, Line]]) -> list[tuple[Key, int, _Where, _Candidates]]:
+    queue: list[tuple[Key, int, _Where, _Candidates]] = []
     ways: dict[tuple[Scope, int], _Ways] = {}
     for number, line in live:
         shape = line.scope, line.gpu_count
@@ -44,7 +38,7 @@ def _queue(
             known = ways[shape] = _Ways(cycle.options(line.scope), line.gpu_count, cycle.now)
         if known.open_to_none or cycle.quota.left(line.tenant_id) < line.gpu_count:
             continue
-        jobs = line.jobs[begun.get(number, 0) :]
+        jobs = cycle.undecided(number, line)
         queue.extend((heap[0][0], number, where, heap) for where, heap in known.candidates(jobs))
     heapify(queue)
     return queue
@@ -77,13 +71,8 @@ class _Ways:
         for job in jobs:
             length = UNESTIMATED_S if job[7] is None else job[7]
             if length <= longest:
-                heaps[bisect_left(self._distances, length)].append((_key(job), job))
+                heaps[bisect_left(self._distances, length)].append((size_key(job), job))
         for where, heap in zip(self._wheres, heaps, strict=True):
             if heap:
                 heapify(heap)
                 yield where, heap
-
-
-def _key(job: QueuedJob) -> _Key:
-    priority, submitted_at, job_id, _, _, count, _, estimate, _ = job
-    return priority, estimate is None, (estimate or 0) * count, submitted_at, job_id

@@ -7,7 +7,7 @@ from gpuforge_controlplane.domain.durations import believed_end
 from gpuforge_controlplane.domain.placement import IdleNodes
 from gpuforge_controlplane.domain.quota import QuotaLedger
 from gpuforge_controlplane.domain.reservation import End, Outlook, Reservation, expected_ends
-from gpuforge_controlplane.domain.snapshot import Pool, PoolKey, QueuedJob, Scope, Snapshot
+from gpuforge_controlplane.domain.snapshot import Line, Pool, PoolKey, QueuedJob, Scope, Snapshot
 
 
 class PoolState:
@@ -21,6 +21,11 @@ class PoolState:
         self.reservation: Reservation | None = None
         self._started: list[End] = []
         self._hopeless: set[int] = set()
+
+    @property
+    def untouched(self) -> bool:
+        """Whether this plan has neither started nor promised anything here yet."""
+        return self.reservation is None and not self._started
 
     def start(self, job: QueuedJob, now: float, *, kept: bool) -> Start | None:
         """Place a job, whole or not at all; on nodes kept for the reservation too if `kept`."""
@@ -55,7 +60,7 @@ class PoolState:
 class Cycle:
     """What one plan has decided so far."""
 
-    __slots__ = ("_options", "_pools", "now", "quota", "snapshot", "started_of", "starts")
+    __slots__ = ("_options", "_pools", "_settled", "now", "quota", "snapshot", "started_of", "starts")
 
     def __init__(self, snapshot: Snapshot, now: float) -> None:
         self.snapshot = snapshot
@@ -63,6 +68,7 @@ class Cycle:
         self.quota = QuotaLedger(snapshot.tenants, snapshot.used)
         self.starts: list[Start] = []
         self.started_of: dict[int, int] = {}  # starts by line index
+        self._settled: dict[int, set[int]] = {}  # ids of jobs started or promised a place, by line index
         self._pools: dict[PoolKey, PoolState] = {}
         self._options: dict[Scope, list[PoolState]] = {}
 
@@ -87,13 +93,26 @@ class Cycle:
         able = [(state, kept) for state, kept in where if state.idle.fits(job.gpu_count, kept=kept)]
         if not able:
             return False
-        state, kept = min(able, key=lambda one: one[0].idle.snugness(job.gpu_count, kept=one[1]))
+        state, kept = able[0]
+        if len(able) > 1:
+            state, kept = min(able, key=lambda one: one[0].idle.snugness(job.gpu_count, kept=one[1]))
         started = state.start(job, self.now, kept=kept)
         assert started is not None
         self.starts.append(started)
         self.quota.take(job.tenant_id, job.gpu_count)
         self.started_of[line] = self.started_of.get(line, 0) + 1
+        self._settled.setdefault(line, set()).add(job.id)
         return True
+
+    def promise(self, state: PoolState, reservation: Reservation, line: int) -> None:
+        """Grant `state`'s one reservation to a job of line number `line`."""
+        state.grant(reservation)
+        self._settled.setdefault(line, set()).add(reservation.job_id)
+
+    def undecided(self, number: int, line: Line) -> Sequence[QueuedJob]:
+        """The jobs of line `number` that were neither started nor promised a place, in queue order."""
+        settled = self._settled.get(number)
+        return [job for job in line.jobs if job.id not in settled] if settled else line.jobs
 
     def _pool(self, key: PoolKey) -> PoolState:
         state = self._pools.get(key)

@@ -24,7 +24,7 @@ class IdleNodes:
     Within a bucket the lowest node id goes first.
     """
 
-    __slots__ = ("_idle", "_kept", "_owned", "_tiers", "largest_node", "total")
+    __slots__ = ("_idle", "_kept", "_owned", "_tiers", "largest_node", "owned", "total")
 
     def __init__(self, nodes: Iterable[tuple[int, int, Sequence[int]]]) -> None:
         """Take (node id, GPUs owned, ids of its idle GPUs) of every node of the pool."""
@@ -36,6 +36,7 @@ class IdleNodes:
             if gpu_ids:
                 self._idle[node_id] = gpu_ids
         self.largest_node = max(self._owned.values(), default=0)
+        self.owned = sum(self._owned.values())
         self.total = sum(map(len, self._idle.values()))
         self._tiers = self._bucketed()
 
@@ -46,7 +47,7 @@ class IdleNodes:
 
     def fits(self, count: int, *, kept: bool) -> bool:
         """Whether `count` GPUs can be had now, from kept nodes too if `kept`."""
-        if count <= self.largest(kept=kept):
+        if self._best_fit(count, kept=kept):
             return True
         # Whole nodes, largest first, until one node holds the rest: that works exactly if all the
         # whole nodes and the best partly used one add up to enough.
@@ -55,6 +56,8 @@ class IdleNodes:
 
     def take(self, count: int, *, kept: bool) -> tuple[NodeShare, ...]:
         """Take `count` GPUs, or none at all: () means that they do not fit."""
+        if bucket := self._best_fit(count, kept=kept):
+            return (self._take_from(heappop(bucket), count),)
         if not self.fits(count, kept=kept):
             return ()
         shares: list[NodeShare] = []
@@ -86,15 +89,13 @@ class IdleNodes:
         return {node_id: len(gpu_ids) for node_id, gpu_ids in self._idle.items()}
 
     def _bucketed(self) -> tuple[list[list[int]], ...]:
-        # Tiers: kept and partly used, free and partly used, kept and whole, free and whole. That is
-        # the order of choice at equal idle count: whole nodes are what gangs need, free ones what
-        # jobs of unknown length need.
+        # Tiers: kept and partly used, free and partly used, kept and whole, free and whole. Whole nodes
+        # are what gangs need, free ones what jobs of unknown length need.
         tiers: tuple[list[list[int]], ...] = tuple(
             [[] for _ in range(self.largest_node + 1)] for _ in range(4)
         )
         for node_id, gpu_ids in self._idle.items():
-            whole = len(gpu_ids) == self._owned[node_id]
-            tiers[2 * whole + (node_id not in self._kept)][len(gpu_ids)].append(node_id)
+            tiers[2 * self._is_whole(node_id) + (node_id not in self._kept)][len(gpu_ids)].append(node_id)
         for tier in tiers:
             for bucket in tier:
                 heapify(bucket)
@@ -112,12 +113,22 @@ class IdleNodes:
         return max((idle for tier in tiers for idle, bucket in enumerate(tier) if bucket), default=0)
 
     def _best_fit(self, count: int, *, kept: bool) -> list[int] | None:
-        tiers = self._visible(kept=kept)
+        free = self._fullest(count, self._tiers[1::2])
+        borrowed = self._fullest(count, self._tiers[0::2]) if kept else None
+        if borrowed is None or free is None:
+            return borrowed or free
+        # Who may borrow leaves the free nodes to those who may not, unless that breaks up a whole node.
+        return free if self._is_whole(borrowed[0]) and not self._is_whole(free[0]) else borrowed
+
+    def _fullest(self, count: int, tiers: Sequence[list[list[int]]]) -> list[int] | None:
         for idle in range(count, self.largest_node + 1):
             for tier in tiers:
                 if tier[idle]:
                     return tier[idle]
         return None
+
+    def _is_whole(self, node_id: int) -> bool:
+        return len(self._idle[node_id]) == self._owned[node_id]
 
     def _largest_whole(self, *, kept: bool) -> list[int]:
         tiers = self._tiers[2:] if kept else self._tiers[3:]

@@ -36,11 +36,12 @@ def expected_ends(pool: Pool, started: Iterable[End], now: float) -> Iterator[En
 class Outlook:
     """Which GPUs of a pool are idle as time passes and jobs end."""
 
-    __slots__ = ("_idle", "_largest", "_limit", "_owned", "_whole")
+    __slots__ = ("_idle", "_largest", "_limit", "_now", "_owned", "_whole")
 
     def __init__(self, owned: Mapping[int, int], idle: Mapping[int, int]) -> None:
         """`owned`: GPUs of every schedulable node, by id; `idle`: of them idle now."""
         self._owned = owned
+        self._now = idle
         self._idle = dict(idle)
         self._limit = min(ONE_NODE_GPUS, max(owned.values(), default=0))
         self._whole = sum(count for node_id, count in idle.items() if count >= owned[node_id])
@@ -83,5 +84,10 @@ class Outlook:
         return self._choose(count, self._idle)
 
     def _choose(self, count: int, node_ids: Iterable[int]) -> tuple[int, ...]:
-        nodes = ((node_id, self._owned[node_id], range(self._idle[node_id])) for node_id in node_ids)
-        return tuple(share.node_id for share in IdleNodes(nodes).take(count, kept=True))
+        # Of nodes that would do equally well, those with most idle already: what is idle now hangs on
+        # nobody's estimate, and the next plan chooses the same ones, so that they fill up no more.
+        ranked = sorted(node_ids, key=lambda node_id: (-self._now.get(node_id, 0), node_id))
+        nodes = (
+            (rank, self._owned[node_id], range(self._idle[node_id])) for rank, node_id in enumerate(ranked)
+        )
+        return tuple(ranked[share.node_id] for share in IdleNodes(nodes).take(count, kept=True))

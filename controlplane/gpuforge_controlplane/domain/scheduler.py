@@ -22,16 +22,16 @@ def plan(snapshot: Snapshot, now: float) -> Plan:
 
     1. What is over has ended before the snapshot was taken (`durations.is_overdue`, `lifecycle`).
     2. Blocked jobs are reconsidered, and jobs that can never run are blocked.
-    3. The rest are taken by (priority, submitted_at, id),
+    3. Each pool takes the head of its queue, by (priority, submitted_at, id), then the others by size,
     4. each checked against its tenant's quota,
-    5. and placed, in each pool until it meets the first job that it cannot place:
+    5. and placed, until the pool meets the first job that it cannot place:
     6. that job gets the pool's one reservation, and others start behind it if they do not delay it.
     7. Whoever still waits is counted under one dominant reason.
     """
     cycle = Cycle(snapshot, now)
     verdict = _reconsider(snapshot)
-    begun = place_in_order(cycle, verdict.live)
-    backfill(cycle, verdict.live, begun)
+    place_in_order(cycle, verdict.live)
+    backfill(cycle, verdict.live)
     counts, shortages = _count_waiting(cycle, verdict.live)
     return Plan(
         starts=cycle.starts,

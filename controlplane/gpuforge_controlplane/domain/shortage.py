@@ -52,6 +52,5 @@ def _fragmented(state: PoolState, gpu_count: int, family: str | None) -> Reason:
 
 
 def _waiting(state: PoolState, gpu_count: int, family: str | None) -> Reason:
-    owned = sum(node.owned for node in state.pool.nodes)
-    sentence = f"needs {gpus(gpu_count, family)}; {state.idle.total} of {owned} idle"
+    sentence = f"needs {gpus(gpu_count, family)}; {state.idle.total} of {state.idle.owned} idle"
     return Reason(code=Code.WAITING_CAPACITY, sentence=sentence)

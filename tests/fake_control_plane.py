@@ -37,6 +37,7 @@ class FakeControlPlane:
     nodes: dict[str, Json] = field(default_factory=dict)  # by hostname
     gpus: list[Json] = field(default_factory=list)
     metrics: list[Json] = field(default_factory=list)  # stored, without duplicates
+    reports: list[Json] = field(default_factory=list)  # of health
     batches: list[int] = field(default_factory=list)  # items of each batch that arrived
     requests: list[str] = field(default_factory=list)  # "POST /api/…"
     faults: deque[Fault] = field(default_factory=deque)
@@ -106,6 +107,9 @@ class FakeControlPlane:
                 return self._gpus(body)
             case "POST", "/metrics":
                 return self._metrics(body["metrics"])
+            case "POST", path if path.endswith("/health"):
+                self.reports.append(body)
+                return web.json_response({"gpus": len(body["gpus"]), "opened": []})
             case "GET", path:
                 return self._detail(int(path.rsplit("/", 1)[-1]))
         return problem(404, "not_found")

@@ -17,13 +17,16 @@ from gpuforge_agent import host, notify, state
 from gpuforge_agent.collector import ChildCollector, Collector, Deadlines, InlineCollector, NvmlSettings
 from gpuforge_agent.config import AgentSettings
 from gpuforge_agent.disk_spool import DiskSpool
+from gpuforge_agent.health import Checkup, Periods
 from gpuforge_agent.host import Host
 from gpuforge_agent.identity import Identity
 from gpuforge_agent.known_gpus import KnownGpus
 from gpuforge_agent.push import Pusher
+from gpuforge_agent.reporting import Reporter
 from gpuforge_agent.sampler import Sampler
 from gpuforge_agent.sources.base import GpuIdentity
 from gpuforge_agent.spool import MemorySpool, Spool, told_of
+from gpuforge_agent.timetable import Timetable
 from gpuforge_client.rest import RestClient
 from gpuforge_client.retry import ONCE, REAL, World
 from gpuforge_shared.errors import GPUForgeError
@@ -58,9 +61,12 @@ class Node:
 
     hostname: str
     sampler: Sampler
+    checkup: Checkup
     spool: Spool
     pusher: Pusher
+    reporter: Reporter
     identity: Identity
+    collector: Collector
     follower: Follower | None = None  # of a simulated node that follows its allocation
 
     async def beat(self) -> None:
@@ -72,14 +78,16 @@ class Node:
 
     async def run(self, settings: AgentSettings) -> None:
         """Read, deliver and beat until cancelled."""
-        await self.sampler.sample()
+        await self.checkup.sample()
         async with asyncio.TaskGroup() as loops:
-            loops.create_task(every(settings.interval_s, self.sampler.sample, after_s=settings.interval_s))
+            loops.create_task(every(settings.interval_s, self.checkup.sample, after_s=settings.interval_s))
             for period_s, act in (
                 (settings.push_interval_s, self.pusher.deliver),
                 (settings.heartbeat_interval_s, self.beat),
             ):
                 loops.create_task(every(period_s, act, after_s=spread_s(self.hostname, period_s)))
+            beat_s = settings.heartbeat_interval_s
+            loops.create_task(self.reporter.run(beat_s, after_s=spread_s(self.hostname, beat_s)))
             loops.create_task(every(SYNC_S, self.spool.sync, after_s=SYNC_S))
             if self.follower is not None:
                 loops.create_task(every(ALLOCATION_S, self.follower.look, after_s=ALLOCATION_S))
@@ -125,13 +133,22 @@ async def run(settings: AgentSettings, *, supervisor: Supervisor, world: World =
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await run_until(stop, settings, supervisor=supervisor, world=world)
+    release = asyncio.Event()
+    loop.add_signal_handler(signal.SIGUSR1, release.set)
+    await run_until(stop, settings, supervisor=supervisor, world=world, release=release)
 
 
 async def run_until(
-    stop: asyncio.Event, settings: AgentSettings, *, supervisor: Supervisor, world: World = REAL
+    stop: asyncio.Event,
+    settings: AgentSettings,
+    *,
+    supervisor: Supervisor,
+    world: World = REAL,
+    release: asyncio.Event | None = None,
 ) -> None:
-    """Run until `stop` is set, then end within seconds. Raises as `run`."""
+    """Run until `stop` is set, then end within seconds; each time `release` is set, let go of the driver for
+    a minute. Raises as `run`.
+    """
     client = RestClient(
         settings.control_plane_url,
         settings.api_key,
@@ -147,7 +164,7 @@ async def run_until(
             nodes = [_node(each, where, settings, client, world) for each, where in places]
             logger.info("agent started", extra={"version": this.agent_version, "nodes": len(nodes)})
             try:
-                await _run_nodes(nodes, settings, stop, supervisor)
+                await _run_nodes(nodes, settings, stop, supervisor, release or asyncio.Event())
             finally:
                 supervisor.tell("STOPPING=1")
                 await asyncio.gather(*(node.stop() for node in nodes))
@@ -155,17 +172,29 @@ async def run_until(
 
 
 async def _run_nodes(
-    nodes: list[Node], settings: AgentSettings, stop: asyncio.Event, supervisor: Supervisor
+    nodes: list[Node],
+    settings: AgentSettings,
+    stop: asyncio.Event,
+    supervisor: Supervisor,
+    release: asyncio.Event,
 ) -> None:
     """Return when `stop` is set; raise what breaks a loop, since a half-running agent would look alive."""
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(node.run(settings)) for node in nodes]
+        tasks.append(group.create_task(_let_go(nodes, release)))
         if supervisor.watchdog_s is not None:
             tasks.append(group.create_task(_feed(supervisor, supervisor.watchdog_s / 2)))
         supervisor.tell("READY=1")
         await stop.wait()
         for task in tasks:
             task.cancel()
+
+
+async def _let_go(nodes: list[Node], release: asyncio.Event) -> None:
+    while await release.wait():
+        release.clear()
+        for node in nodes:
+            await node.collector.release()
 
 
 async def _feed(supervisor: Supervisor, period_s: float) -> None:
@@ -198,23 +227,34 @@ def _node(this: Host, folder: Path | None, settings: AgentSettings, client: Rest
     spool = _spool(folder, settings)
     known = KnownGpus(folder)
     source = _simulated(this.hostname, settings) if settings.source == "simulated" else None
+    collector = _nvml(settings, known.gpus) if source is None else InlineCollector(source)
+    timetable = Timetable()  # of `world`, tests count the looks at its clock: they belong to samples
     sampler = Sampler(
-        _nvml(settings, known.gpus) if source is None else InlineCollector(source),
+        collector,
         spool,
         world.clock,
         list_every=max(1, round(settings.heartbeat_interval_s / settings.interval_s)),
         listed=known.note,
+        timetable=timetable,
+        interval_s=settings.interval_s,
     )
+    periods = Periods(
+        xids_s=settings.interval_s,
+        health_s=settings.heartbeat_interval_s,
+        deadline_s=settings.nvml_deadline_s,
+    )
+    checkup = Checkup(collector, sampler, timetable, REAL.clock, periods, disk=folder or Path("/"))
     identity = Identity(client, this, beside=lambda: told_of(spool))
-    pusher = Pusher(client, identity, spool, lambda: sampler.inventory, world)
-    follower = _follower(client, identity, source) if source and settings.simulated_follow else None
     return Node(
         hostname=this.hostname,
         sampler=sampler,
+        checkup=checkup,
         spool=spool,
-        pusher=pusher,
+        pusher=Pusher(client, identity, spool, lambda: sampler.inventory, world),
+        reporter=Reporter(client, identity, checkup),
         identity=identity,
-        follower=follower,
+        collector=collector,
+        follower=_follower(client, identity, source) if source and settings.simulated_follow else None,
     )
 
 

@@ -31,6 +31,7 @@ __all__ = ["ChildCollector", "Collector", "Deadlines", "InlineCollector", "NvmlS
 logger = logging.getLogger(__name__)
 
 A = TypeVar("A", Reading, Health, Occupancy)
+RELEASE_S = 60.0
 Sweep = Literal["read", "health", "occupancy"]
 
 
@@ -55,6 +56,10 @@ class Collector(Protocol):
 
     async def xids(self) -> tuple[Xid, ...]:
         """Answer the Xids that came up since the last call, oldest first."""
+        ...
+
+    async def release(self) -> None:
+        """Let go of the driver for RELEASE_S, so that it can be unloaded."""
         ...
 
     async def close(self) -> None:
@@ -89,6 +94,9 @@ class InlineCollector:
     async def xids(self) -> tuple[Xid, ...]:
         """See Collector."""
         return tuple(self._source.xids())
+
+    async def release(self) -> None:
+        """See Collector. There is no driver."""
 
     async def close(self) -> None:
         """See Collector."""
@@ -157,6 +165,15 @@ class ChildCollector:
             ends_at = time.monotonic() + self._deadlines.call_s
             answer = await self._ask(Request(call="xids"), {}, ends_at)
         return answer.xids if isinstance(answer, Done) else ()
+
+    async def release(self) -> None:
+        """See Collector."""
+        await self.close()
+        self._fault = Fault(
+            reason=Reason.DRIVER_ABSENT, detail=f"NVML was let go of, as asked, for {RELEASE_S:.0f} s"
+        )
+        self._setbacks.hold(SESSION, Reason.DRIVER_ABSENT, self._clock() + RELEASE_S)
+        logger.info("NVML let go of, as asked", extra={"seconds": RELEASE_S})
 
     async def close(self) -> None:
         """See Collector."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from gpuforge_agent.collector import Collector
-from gpuforge_agent.sources.base import Fault, Inventory, Reading
+from gpuforge_agent.sources.base import MEASURES, Fault, Inventory, Reading
 from gpuforge_agent.spool import Sample, Spool
+from gpuforge_agent.timetable import Collecting, Timetable
 from gpuforge_shared.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -25,8 +26,13 @@ class Sampler:
         *,
         list_every: int,
         listed: Callable[[Inventory], None] | None = None,
+        timetable: Timetable | None = None,
+        interval_s: float = 5.0,
     ) -> None:
-        """`list_every`: the GPUs are listed anew before every so many-th reading (≥ 1); `listed` is told."""
+        """`list_every`: the GPUs are listed anew before every so many-th reading (≥ 1); `listed` is told.
+
+        `timetable` keeps how each went; `interval_s`, between two samples, is for that alone.
+        """
         self._collector = collector
         self._spool = spool
         self._clock = clock
@@ -35,6 +41,10 @@ class Sampler:
         self._until_listing = 0
         self._inventory = Inventory()
         self._known: frozenset[str] = frozenset()
+        self._timetable = timetable or Timetable()
+        self._metrics = Collecting(name="metrics", period_s=interval_s)
+        self._inventories = Collecting(name="inventory", period_s=interval_s * list_every)
+        self.readings: tuple[Reading, ...] = ()  # as last read
 
     @property
     def inventory(self) -> Inventory:
@@ -48,9 +58,10 @@ class Sampler:
             self._until_listing = self._list_every
         self._until_listing -= 1
         recorded_at = self._clock()
-        readings = await self._collector.read()
+        readings = await self._timetable.run(self._metrics, self._collector.read(), _unread)
         if any(reading.uuid not in self._known for reading in readings):
             await self._list()
+        self.readings = readings
         for reading in readings:
             self._spool.append(_sample(reading, recorded_at))
 
@@ -60,11 +71,17 @@ class Sampler:
 
     async def _list(self) -> None:
         before = self._inventory
-        self._inventory = await self._collector.inventory()
+        self._inventory = await self._timetable.run(
+            self._inventories, self._collector.inventory(), lambda found: len(found.absent)
+        )
         self._known = frozenset(gpu.uuid for gpu in (*self._inventory.gpus, *self._inventory.absent))
         if self._listed is not None:
             self._listed(self._inventory)
         _tell_change(before, self._inventory)
+
+
+def _unread(readings: Iterable[Reading]) -> int:
+    return sum(len(reading.missing) == len(MEASURES) for reading in readings)
 
 
 def _tell_change(before: Inventory, now: Inventory) -> None:

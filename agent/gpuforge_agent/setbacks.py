@@ -48,6 +48,10 @@ class Setbacks:
         self._open[subject] = _Setback(reason=reason, failures=failures, retry_at=now + delay)
         return delay
 
+    def hold(self, subject: str, reason: Reason, until: float) -> None:
+        """Leave it alone until then, for a reason that is no failure."""
+        self._open[subject] = _Setback(reason=reason, failures=0, retry_at=until)
+
     def clear(self, subject: str) -> None:
         """It works again, if ever it did not."""
         self._open.pop(subject, None)

@@ -74,6 +74,7 @@ class Request:
     path: str
     idempotency_key: str | None
     parameters: Json
+    client: str  # what the SDK tells of itself and of the machine
 
 
 @dataclass(frozen=True)
@@ -205,6 +206,7 @@ class FakeStripe:
             path=request.path,
             idempotency_key=request.headers.get("Idempotency-Key"),
             parameters=nested(parse_qsl(form, keep_blank_values=True, strict_parsing=bool(form))),
+            client=request.headers.get("X-Stripe-Client-User-Agent", ""),
         )
         self.requests.append(given)
         fault = self.faults.popleft() if self.faults else None

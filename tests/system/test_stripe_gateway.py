@@ -1,11 +1,14 @@
 """Payment links against a fake Stripe: one link whatever happens on the way, and every refusal in words."""
 
 import asyncio
+import json
 import logging
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -18,10 +21,18 @@ from gpuforge_controlplane.gateways.stripe import (
     Postponed,
     StripeGateway,
 )
+from gpuforge_controlplane.gateways.stripe_webhooks import (
+    Ignored,
+    PaymentNotice,
+    WebhookRefused,
+    read_webhook,
+)
+from gpuforge_shared.clock import utc_now
 from tests.fake_stripe import (
     BAD_GATEWAY,
     INTERNAL_ERROR,
     KEY,
+    CheckoutRefused,
     DropAfter,
     DropBefore,
     FakeStripe,
@@ -337,6 +348,14 @@ async def test_calls_at_once_share_their_connections(server: FakeStripe, gateway
     assert len(server.links) == 20
 
 
+async def test_nothing_is_told_of_the_machine(server: FakeStripe, gateway: StripeGateway) -> None:
+    """The SDK's telemetry has the kernel's name and an id that it keeps in the home directory."""
+    await made(gateway)
+    told_of_itself = json.loads(server.requests[0].client)
+    assert told_of_itself["lang"] == "python"
+    assert not {"platform", "telemetry_id"} & told_of_itself.keys()
+
+
 async def test_closed_it_may_be_used_again(server: FakeStripe, gateway: StripeGateway) -> None:
     link = await made(gateway)
     await gateway.close()
@@ -348,3 +367,59 @@ def test_the_sdk_is_not_imported_before_it_is_needed() -> None:
     script = f"import sys, {', '.join(modules)}; print('stripe' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert said.stdout == "False\n"
+
+
+async def test_a_payment_comes_back_as_a_notice_of_its_invoice(
+    server: FakeStripe, gateway: StripeGateway
+) -> None:
+    link = await made(gateway)
+    event = server.complete_checkout(link.id)
+    notice = told(server, event)
+    assert notice == PaymentNotice(
+        event_id=event["id"],
+        invoice_id=ORDER.invoice_id,
+        link_id=link.id,
+        amount_cents=ORDER.amount_cents,
+        currency="usd",
+        paid_at=datetime.fromtimestamp(event["created"], UTC),
+    )
+
+
+async def test_a_bank_debit_is_a_payment_once_it_went_through(
+    server: FakeStripe, gateway: StripeGateway
+) -> None:
+    link = await made(gateway)
+    event = server.complete_checkout(link.id, paid=False)
+    assert isinstance(told(server, event), Ignored)
+    session_id = event["data"]["object"]["id"]
+    assert isinstance(told(server, server.settle(session_id, succeeded=False)), Ignored)
+    assert isinstance(told(server, server.settle(session_id)), PaymentNotice)
+
+
+async def test_nobody_pays_a_link_twice_though_both_had_it_open(
+    server: FakeStripe, gateway: StripeGateway
+) -> None:
+    link = await made(gateway)
+    first, second = (server.open_checkout(link.id)["id"] for _ in range(2))
+    server.complete_session(first)
+    with pytest.raises(CheckoutRefused):
+        server.complete_session(second)
+    with pytest.raises(CheckoutRefused):
+        server.open_checkout(link.id)
+
+
+async def test_a_checkout_open_before_its_link_was_deactivated_may_still_be_paid(
+    server: FakeStripe, gateway: StripeGateway
+) -> None:
+    """So the count of deactivation is no last word: a payment of a void invoice can arrive."""
+    link = await made(gateway)
+    session_id = server.open_checkout(link.id)["id"]
+    assert await gateway.deactivate_link(link.id, "deactivate-7") == Deactivated(completed_sessions=0)
+    with pytest.raises(CheckoutRefused):
+        server.open_checkout(link.id)
+    assert isinstance(told(server, server.complete_session(session_id)), PaymentNotice)
+
+
+def told(server: FakeStripe, event: dict[str, Any]) -> PaymentNotice | Ignored | WebhookRefused:
+    body, headers = server.webhook(event)
+    return read_webhook(body, headers["Stripe-Signature"], server.webhook_secret, utc_now())

@@ -10,13 +10,15 @@ import signal
 import zlib
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpuforge_agent import host, notify, state
+from gpuforge_agent import host, metrics_server, notify, state
 from gpuforge_agent.collector import ChildCollector, Collector, Deadlines, InlineCollector, NvmlSettings
-from gpuforge_agent.config import AgentSettings
+from gpuforge_agent.config import AgentSettings, listen_address
 from gpuforge_agent.disk_spool import DiskSpool
+from gpuforge_agent.exposition import NodeFigures, exposition
 from gpuforge_agent.health import Checkup, Periods
 from gpuforge_agent.host import Host
 from gpuforge_agent.identity import Identity
@@ -40,6 +42,7 @@ logger = logging.getLogger(__name__)
 REQUEST_TIMEOUT_S = 15.0
 ALLOCATION_S = 3.0  # between two looks at who holds a simulated GPU
 SYNC_S = 30.0  # what a power cut costs at most of the samples that wait
+FRESH_S = 30.0  # or three intervals: older readings are not shown to Prometheus
 LAST_DELIVERY_S = 3.0  # how long a stop may take for what is still in the queue
 
 
@@ -75,6 +78,21 @@ class Node:
             await self.identity.heartbeat()
         except GPUForgeError as error:
             logger.debug("no heartbeat: %s", error)
+
+    def figures(self, now: datetime, fresh_s: float) -> NodeFigures:
+        """What Prometheus is shown; readings older than `fresh_s` are none."""
+        read_at, losses, offset = self.sampler.read_at, self.spool.losses, self.identity.clock.offset
+        fresh = read_at is not None and abs((now - read_at).total_seconds()) <= fresh_s
+        return NodeFigures(
+            hostname=self.hostname,
+            gpus=(*self.sampler.inventory.gpus, *self.sampler.inventory.absent),
+            readings=self.sampler.readings if fresh else (),
+            read_at=read_at,
+            queued=len(self.spool),
+            lost=losses.dropped + losses.damaged,
+            counts=self.pusher.counts,
+            clock_offset_s=None if offset is None else offset.seconds,
+        )
 
     async def run(self, settings: AgentSettings) -> None:
         """Read, deliver and beat until cancelled."""
@@ -162,13 +180,23 @@ async def run_until(
         async with client:
             places = _places(this, folder, settings)
             nodes = [_node(each, where, settings, client, world) for each, where in places]
+
+            def shown() -> str:
+                now, fresh_s = world.clock(), max(FRESH_S, 3 * settings.interval_s)
+                return exposition(this.agent_version, [node.figures(now, fresh_s) for node in nodes])
+
             logger.info("agent started", extra={"version": this.agent_version, "nodes": len(nodes)})
             try:
-                await _run_nodes(nodes, settings, stop, supervisor, release or asyncio.Event())
+                async with metrics_server.serving(_listen(settings), shown):
+                    await _run_nodes(nodes, settings, stop, supervisor, release or asyncio.Event())
             finally:
                 supervisor.tell("STOPPING=1")
                 await asyncio.gather(*(node.stop() for node in nodes))
     logger.info("agent stopped")
+
+
+def _listen(settings: AgentSettings) -> tuple[str, int] | None:
+    return None if settings.metrics_listen is None else listen_address(settings.metrics_listen)
 
 
 async def _run_nodes(

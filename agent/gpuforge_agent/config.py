@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from gpuforge_shared import apikey
 from gpuforge_shared import settings as loader
@@ -15,6 +15,20 @@ from gpuforge_shared.logs import LogFormat, LogLevel
 from gpuforge_shared.wire.base import Name
 
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+
+
+def listen_address(listen: str) -> tuple[str, int]:
+    """Host and port of `[HOST:]PORT`, an IPv6 host in brackets. Raises ValueError for anything else."""
+    host, colon, port = listen.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if not port.isascii() or not port.isdecimal() or int(port) > 65_535 or (colon and not host):
+        raise ValueError("must be PORT or HOST:PORT, such as 9835 or 127.0.0.1:9835")
+    return host or "127.0.0.1", int(port)
+
+
+def _checked_listen(listen: str) -> str:
+    listen_address(listen)
+    return listen
 
 
 class AgentSettings(loader.Settings):
@@ -54,6 +68,10 @@ class AgentSettings(loader.Settings):
     )
     queue_samples: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
         default=20_000, description="Samples of a node kept in memory instead where there is no state folder."
+    )
+    metrics_listen: Annotated[str, AfterValidator(_checked_listen)] | None = Field(
+        default=None,
+        description="[HOST:]PORT of GET /metrics for Prometheus, loopback unless HOST is given; else off.",
     )
     simulated_nodes: Annotated[int, Field(ge=1, le=1_000)] = Field(
         default=1, description="Nodes that one agent plays with --source simulated: <hostname>-01 and on."

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 import msgspec
 
+from gpuforge_agent.exposition import Counts
 from gpuforge_agent.identity import Identity
 from gpuforge_agent.sources.base import Inventory
 from gpuforge_agent.spool import Batch, Sample, Spool
@@ -99,6 +100,7 @@ class Pusher:
         self._strangers: set[str] = set()  # UUIDs that the control plane did not know, registered again since
         self._trouble: str | None = None
         self._told_reasons: set[str] = set()
+        self.counts = Counts()
         self._told_dropped = spool.losses.dropped  # an earlier life told those
 
     async def deliver(self) -> None:
@@ -165,7 +167,7 @@ class Pusher:
             raise
         else:
             reasons = _within(items, {each.index: each.reason for each in answer.rejected})
-            self._settle(item for index, item in enumerate(items) if index not in reasons)
+            self._settle([item for index, item in enumerate(items) if index not in reasons])
             self._reject(items, reasons)
             self._limit = BATCH
 
@@ -185,7 +187,11 @@ class Pusher:
             self._give_up(nameless, "never_registered")
         return items
 
-    def _settle(self, items: Iterable[_Item]) -> None:
+    def _settle(self, items: Sequence[_Item]) -> None:
+        if items:
+            delivered = self.counts.delivered + len(items)
+            newest_at = items[-1].sample.recorded_at
+            self.counts = replace(self.counts, delivered=delivered, newest_at=newest_at)
         for item in items:
             self._settled.add(item.number)
             self._strangers.discard(item.sample.uuid)
@@ -211,6 +217,7 @@ class Pusher:
 
     def _give_up(self, numbers: list[int], reason: str) -> None:
         self._settled.update(numbers)
+        self.counts = replace(self.counts, refused=self.counts.refused + len(numbers))
         level = logging.DEBUG if reason in self._told_reasons else logging.WARNING
         self._told_reasons.add(reason)
         logger.log(

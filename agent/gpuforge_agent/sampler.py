@@ -45,6 +45,7 @@ class Sampler:
         self._metrics = Collecting(name="metrics", period_s=interval_s)
         self._inventories = Collecting(name="inventory", period_s=interval_s * list_every)
         self.readings: tuple[Reading, ...] = ()  # as last read
+        self.read_at: datetime | None = None  # None: nothing was read yet
 
     @property
     def inventory(self) -> Inventory:
@@ -61,7 +62,7 @@ class Sampler:
         readings = await self._timetable.run(self._metrics, self._collector.read(), _unread)
         if any(reading.uuid not in self._known for reading in readings):
             await self._list()
-        self.readings = readings
+        self.readings, self.read_at = readings, recorded_at
         for reading in readings:
             self._spool.append(_sample(reading, recorded_at))
 

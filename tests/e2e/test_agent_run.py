@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 
 from gpuforge_agent import app, state
 from gpuforge_agent.app import Supervisor, run_until
@@ -121,6 +121,16 @@ async def test_a_loop_that_breaks_ends_the_agent(
     with pytest.raises(ExceptionGroup) as raised:
         await run_until(asyncio.Event(), agent.settings, supervisor=Supervisor())
     assert raised.group_contains(ZeroDivisionError)
+
+
+async def test_prometheus_reads_a_running_agent(plane: FakeControlPlane, free_port: int) -> None:
+    agent = RunningAgent(plane.url, KEY, metrics_listen=str(free_port))
+    async with agent.running():
+        await plane.until(lambda now: len(now.metrics) >= 4 * GPUS)
+        async with ClientSession() as session, session.get(f"http://127.0.0.1:{free_port}/metrics") as answer:
+            text = await answer.text()
+    assert text.count("\ngpuforge_gpu_utilization_ratio{") == GPUS
+    assert 'gpuforge_agent_delivered_samples_total{node="gpu"} ' in text
 
 
 async def test_systemd_hears_ready_the_watchdog_and_the_end(plane: FakeControlPlane, tmp_path: Path) -> None:

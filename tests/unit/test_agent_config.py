@@ -39,6 +39,19 @@ def test_the_contracts_variables(
     assert getattr(config.read({}), field) == read
 
 
+@pytest.mark.parametrize(
+    ("listen", "address"),
+    [
+        ("9835", ("127.0.0.1", 9835)),
+        ("0.0.0.0:9835", ("0.0.0.0", 9835)),
+        ("[::1]:9835", ("::1", 9835)),
+        ("localhost:0", ("localhost", 0)),
+    ],
+)
+def test_prometheus_reads_on_loopback_unless_told(listen: str, address: tuple[str, int]) -> None:
+    assert config.listen_address(listen) == address
+
+
 def test_a_state_folder_that_was_asked_for_goes_before_systemds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/gpuforge-agent")
     assert config.read({"state_dir": "/srv"}).state_dir == Path("/srv")
@@ -88,6 +101,12 @@ def test_a_key_file_that_holds_no_key(tmp_path: Path, content: bytes | None, sai
         ({"interval_s": "0"}, "interval_s (command line): Input should be greater than 0"),
         ({"interval_s": "nan"}, "interval_s (command line): Input should be a finite number"),
         ({"simulated_nodes": "2"}, "simulated_nodes needs source = simulated"),
+        (
+            {"metrics_listen": "0.0.0.0"},
+            "metrics_listen (command line): Value error, must be PORT",
+        ),
+        ({"metrics_listen": ":9835"}, "must be PORT or HOST:PORT"),
+        ({"metrics_listen": "h:99999"}, "must be PORT or HOST:PORT"),
         ({"source": "dcgm"}, "source (command line): Input should be 'nvml' or 'simulated'"),
     ],
     ids=str,

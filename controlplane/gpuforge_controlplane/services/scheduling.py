@@ -16,6 +16,7 @@ from gpuforge_controlplane.domain.quota import Tenant
 from gpuforge_controlplane.domain.recheck import still_valid
 from gpuforge_controlplane.domain.scheduler import plan
 from gpuforge_controlplane.domain.snapshot import Scope, snapshot_of
+from gpuforge_controlplane.services.metering import meter_ended
 from gpuforge_controlplane.storage import cycles, fleet, jobs, leases, snapshots, tenants
 from gpuforge_controlplane.storage.database import Connection, Database
 from gpuforge_controlplane.storage.jobs import Event, LostJob, Taken
@@ -146,12 +147,16 @@ async def end_job(
     actor: str,
     now: datetime,
 ) -> None:
-    """End running jobs: free their GPUs, close their allocations at `ended_at`, note it; one transaction."""
+    """End running jobs: free their GPUs, close their allocations at `ended_at` and meter them to there, note
+    it; one transaction."""
     again = after is JobStatus.QUEUED
     values: dict[str, object] = {"status": str(after), "end_reason": reason}
     values |= {"started_at": None, "requeues": 1} if again else {"ended_at": ended_at}
     moved = await jobs.move(tx, job_ids, expected=("running",), values=values)
-    await jobs.free(tx, [job["id"] for job in moved], ended_at)
+    ended = [job["id"] for job in moved]
+    await jobs.free(tx, ended, ended_at)
+    while await meter_ended(tx, now, ended):
+        pass
     await jobs.note(tx, [_event(job["id"], now, "running", after, reason, actor) for job in moved])
 
 

@@ -156,13 +156,19 @@ async def allocate(tx: Connection, taken: Sequence[Taken]) -> None:
 
 
 async def free(tx: Connection, job_ids: Iterable[int], at: datetime) -> None:
-    """End the jobs' allocations; never before they started, whatever `at` says."""
+    """End the jobs' allocations; never before they started nor in what is metered, whatever `at` says."""
     later = func.max if tx.dialect.name == "sqlite" else func.greatest
     moment = literal(at, allocations.c.ended_at.type)  # as a function's argument it would be stored as text
     await tx.execute(
         update(allocations)
         .where(is_among(tx, allocations.c.job_id, list(job_ids)), allocations.c.ended_at.is_(None))
-        .values(ended_at=later(allocations.c.started_at, moment))
+        .values(
+            ended_at=later(
+                func.coalesce(allocations.c.metered_until, allocations.c.started_at),
+                allocations.c.started_at,
+                moment,
+            )
+        )
     )
 
 

@@ -20,11 +20,13 @@ from gpuforge_controlplane.storage.ledger import Accruing, Cursor, OnMeter, Usag
 CHUNK = 2_000  # allocations a transaction
 
 
-async def meter_ended(tx: Connection, now: datetime, job_ids: Sequence[int] | None = None) -> bool:
-    """Meter a chunk of ended allocations to their ends; of these jobs, where they are given. Whether there
-    may be more."""
+async def meter_ended(
+    tx: Connection, now: datetime, *, job_ids: Sequence[int] | None = None, tenant_id: int | None = None
+) -> bool:
+    """Meter a chunk of ended allocations to their ends; of these jobs, or this tenant, where they are given.
+    Whether there may be more."""
     await rates.hold(tx)
-    found = await ledger.ended(tx, job_ids=job_ids, limit=CHUNK)
+    found = await ledger.ended(tx, job_ids=job_ids, tenant_id=tenant_id, limit=CHUNK)
     await _append(tx, found, now, now)
     return len(found) == CHUNK
 

@@ -155,7 +155,7 @@ async def end_job(
     moved = await jobs.move(tx, job_ids, expected=("running",), values=values)
     ended = [job["id"] for job in moved]
     await jobs.free(tx, ended, ended_at)
-    while await meter_ended(tx, now, ended):
+    while await meter_ended(tx, now, job_ids=ended):
         pass
     await jobs.note(tx, [_event(job["id"], now, "running", after, reason, actor) for job in moved])
 

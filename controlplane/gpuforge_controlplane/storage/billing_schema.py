@@ -171,3 +171,13 @@ budget_crossings = Table(
     Column("crossed_at", UtcTime, nullable=False),
     PrimaryKeyConstraint("tenant_id", "month", "percent"),
 )
+
+# Who they were that money is still spoken of.
+former_tenants = Table(
+    "former_tenants",
+    metadata,
+    Column("id", ID, primary_key=True, autoincrement=False),
+    Column("name", String(255), nullable=False),
+    Column("contact_email", String(255)),
+    Column("deleted_at", UtcTime, nullable=False),
+)

@@ -89,11 +89,15 @@ _SINCE = func.coalesce(allocations.c.metered_until, allocations.c.started_at)
 _ON_METER: ColumnElement[bool] = allocations.c.settled.is_(False)
 
 
-async def ended(tx: Connection, *, job_ids: Sequence[int] | None, limit: int) -> list[OnMeter]:
+async def ended(
+    tx: Connection, *, job_ids: Sequence[int] | None, tenant_id: int | None, limit: int
+) -> list[OnMeter]:
     """Ended allocations that are not metered to their end, held until the transaction ends."""
     query = _on_meter().where(allocations.c.ended_at.is_not(None)).limit(limit)
     if job_ids is not None:
         query = query.where(is_among(tx, allocations.c.job_id, job_ids))
+    if tenant_id is not None:
+        query = query.where(allocations.c.tenant_id == tenant_id)
     return records(await tx.execute(query), OnMeter)
 
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TypedDict
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, literal, select, update
 
+from gpuforge_controlplane.storage.billing_schema import former_tenants
+from gpuforge_controlplane.storage.columns import UtcTime
 from gpuforge_controlplane.storage.database import Connection
 from gpuforge_controlplane.storage.schema import allocations, api_keys, jobs, tenants
 from gpuforge_controlplane.storage.statements import Row, insert, is_among, record, records
@@ -76,14 +78,26 @@ async def change(tx: Connection, tenant_id: int, values: Row) -> StoredTenant:
 
 
 async def remove(tx: Connection, tenant_id: int, now: datetime) -> None:
-    """Revoke the tenant's keys, unlink its jobs, delete it."""
+    """Revoke the tenant's keys, unlink its jobs, delete it; its name is kept for its ledger."""
     await tx.execute(
         update(api_keys)
         .where(api_keys.c.tenant_id == tenant_id, api_keys.c.revoked_at.is_(None))
         .values(revoked_at=now)
     )
     await tx.execute(update(jobs).where(jobs.c.tenant_id == tenant_id).values(tenant_id=None))
+    kept = select(tenants.c.id, tenants.c.name, tenants.c.contact_email, literal(now, UtcTime))
+    columns = ["id", "name", "contact_email", "deleted_at"]
+    await tx.execute(insert(tx, former_tenants).from_select(columns, kept.where(tenants.c.id == tenant_id)))
     await tx.execute(delete(tenants).where(tenants.c.id == tenant_id))
+
+
+async def names(tx: Connection, tenant_ids: Sequence[int]) -> dict[int, str]:
+    """Names by id, of deleted tenants too."""
+    found: dict[int, str] = {}
+    for table in (former_tenants, tenants):
+        query = select(table.c.id, table.c.name).where(is_among(tx, table.c.id, tenant_ids))
+        found |= {row[0]: row[1] for row in (await tx.execute(query)).all()}
+    return found
 
 
 async def gpus_in_use(tx: Connection, tenant_ids: Sequence[int]) -> dict[int | None, int]:

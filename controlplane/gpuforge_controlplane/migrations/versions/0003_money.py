@@ -140,6 +140,13 @@ def upgrade() -> None:
         sa.Column("crossed_at", UtcTime, nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "month", "percent"),
     )
+    op.create_table(
+        "former_tenants",
+        sa.Column("id", ID, primary_key=True, autoincrement=False),
+        sa.Column("name", sa.String(255), nullable=False),
+        sa.Column("contact_email", sa.String(255)),
+        sa.Column("deleted_at", UtcTime, nullable=False),
+    )
     op.create_index(
         "uq_rates_list_price",
         "rates",

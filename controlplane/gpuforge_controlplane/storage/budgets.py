@@ -1,0 +1,45 @@
+"""Tenants' monthly budgets, and which parts of them were crossed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import delete, select
+
+from gpuforge_controlplane.storage.billing_schema import budget_crossings, budgets
+from gpuforge_controlplane.storage.database import Connection
+from gpuforge_controlplane.storage.statements import insert
+
+
+async def of(tx: Connection, tenant_id: int) -> int | None:
+    """Cents a month; None without a budget."""
+    cents: int | None = await tx.scalar(
+        select(budgets.c.monthly_cents).where(budgets.c.tenant_id == tenant_id)
+    )
+    return cents
+
+
+async def every(tx: Connection) -> dict[int, int]:
+    """Cents a month by tenant."""
+    found = await tx.execute(select(budgets.c.tenant_id, budgets.c.monthly_cents))
+    return {row[0]: row[1] for row in found.all()}
+
+
+async def put(tx: Connection, tenant_id: int, cents: int | None, now: datetime) -> None:
+    """Set a budget; None takes it away."""
+    if cents is None:
+        await tx.execute(delete(budgets).where(budgets.c.tenant_id == tenant_id))
+        return
+    made = insert(tx, budgets).values(tenant_id=tenant_id, monthly_cents=cents, updated_at=now)
+    changed = {"monthly_cents": cents, "updated_at": now}
+    await tx.execute(made.on_conflict_do_update(index_elements=[budgets.c.tenant_id], set_=changed))
+
+
+async def note_crossing(
+    tx: Connection, *, tenant_id: int, month: datetime, percent: int, budget: int, spent: int, now: datetime
+) -> bool:
+    """Note that a percentage of the month's budget was crossed; False where that is known already."""
+    values = {"tenant_id": tenant_id, "month": month, "percent": percent}
+    amounts = {"budget_cents": budget, "spent_cents": spent, "crossed_at": now}
+    made = insert(tx, budget_crossings).values(**values, **amounts).on_conflict_do_nothing()
+    return (await tx.execute(made)).rowcount == 1

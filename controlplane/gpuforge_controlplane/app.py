@@ -20,7 +20,7 @@ from gpuforge_controlplane.api.observations import Observations
 from gpuforge_controlplane.api.routes import ROUTES
 from gpuforge_controlplane.api.traffic import Traffic
 from gpuforge_controlplane.config import ControlPlaneSettings
-from gpuforge_controlplane.loops import alerts
+from gpuforge_controlplane.loops import alerts, meter
 from gpuforge_controlplane.loops.leader import Leadership
 from gpuforge_controlplane.loops.runner import running
 from gpuforge_controlplane.loops.schedule import LOOK_S, Schedule
@@ -71,6 +71,8 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock = utc_now) 
         await stack.enter_async_context(running("schedule", LOOK_S, schedule))
         watch = alerts.Watch(database, leadership, clock)
         await stack.enter_async_context(running("alerts", alerts.LOOK_S, watch))
+        ledger = meter.Meter(database, leadership, clock)
+        await stack.enter_async_context(running("meter", meter.LOOK_S, ledger))
         yield Api(
             database=database,
             sample=shown,

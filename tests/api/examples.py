@@ -27,6 +27,9 @@ class Scene:
     spare_tenant_id: int
     job_id: int  # queued, and the tenant's
     event_id: int  # firing: a node that was heard last an hour ago
+    owing_tenant_id: int  # used a GPU for an hour, and was not invoiced yet
+    invoice_id: int  # the tenant's
+    spare_invoice_id: int
 
 
 async def build_scene(plane: Plane) -> Scene:
@@ -39,8 +42,12 @@ async def build_scene(plane: Plane) -> Scene:
     (event,) = await plane.admin.read("/api/alerts/events?rule_id=6")
     job = {"cluster_id": site.cluster_id, "name": "first", "tenant_id": tenant_id}
     key = await plane.admin.write("/api/api-keys", {"label": "to be revoked", "tenant_id": tenant_id})
+    invoiced, spare_invoiced, owing = await _users(plane, tenant_id)
     return Scene(
         site=site,
+        owing_tenant_id=owing,
+        invoice_id=await _invoice(plane, invoiced),
+        spare_invoice_id=await _invoice(plane, spare_invoiced),
         spare=await build_site(plane, "west"),
         key_id=key["id"],
         tenant_id=tenant_id,
@@ -48,6 +55,28 @@ async def build_scene(plane: Plane) -> Scene:
         job_id=(await plane.admin.write("/api/jobs", job))["id"],
         event_id=event["id"],
     )
+
+
+async def _users(plane: Plane, first: int) -> list[int]:
+    """Tenants that have each just used a GPU for an hour, the first one of them this."""
+    plane.clock.forward(hours=-1)
+    cluster_id = (await build_site(plane, "billed")).cluster_id
+    await build_site(plane, "billed too", cluster_id=cluster_id)
+    users = [first, await plane.tenant("invoiced too"), await plane.tenant("owing")]
+    jobs = [
+        await plane.admin.write("/api/jobs", {"cluster_id": cluster_id, "name": "done", "tenant_id": user})
+        for user in users
+    ]
+    await plane.cycle()
+    plane.clock.forward(hours=1)
+    for job in jobs:
+        assert (await plane.admin.patch(f"/api/jobs/{job['id']}", {"status": "completed"})).status == 200
+    return users
+
+
+async def _invoice(plane: Plane, tenant_id: int) -> int:
+    issued = await plane.admin.write(f"/api/tenants/{tenant_id}/invoice", None)
+    return int(issued["invoice"]["id"])
 
 
 def examples(scene: Scene) -> dict[tuple[str, str], Example]:
@@ -113,6 +142,28 @@ def examples(scene: Scene) -> dict[tuple[str, str], Example]:
         ("POST", "/api/alerts/events/{event_id}/acknowledge"): Example(
             path=f"/api/alerts/events/{scene.event_id}/acknowledge", body={"note": "on it"}
         ),
+        ("GET", "/api/tenants/{tenant_id}/usage"): Example(path=f"/api/tenants/{scene.tenant_id}/usage"),
+        ("PUT", "/api/tenants/{tenant_id}/budget"): Example(
+            path=f"/api/tenants/{scene.tenant_id}/budget", body={"monthly_amount": 1000}
+        ),
+        ("GET", "/api/tenants/{tenant_id}/invoice/preview"): Example(
+            path=f"/api/tenants/{scene.tenant_id}/invoice/preview"
+        ),
+        ("POST", "/api/tenants/{tenant_id}/invoice"): Example(
+            path=f"/api/tenants/{scene.owing_tenant_id}/invoice"
+        ),
+        ("GET", "/api/billing/summary"): Example(path="/api/billing/summary"),
+        ("GET", "/api/invoices"): Example(path="/api/invoices"),
+        ("GET", "/api/invoices/{invoice_id}"): Example(path=f"/api/invoices/{scene.invoice_id}"),
+        ("PATCH", "/api/invoices/{invoice_id}/status"): Example(
+            path=f"/api/invoices/{scene.invoice_id}/status", body={"status": "paid"}
+        ),
+        ("POST", "/api/invoices/{invoice_id}/void"): Example(
+            path=f"/api/invoices/{scene.spare_invoice_id}/void", body={"reason": "a test"}
+        ),
+        ("GET", "/api/rates"): Example(path="/api/rates"),
+        ("PUT", "/api/rates/{family}"): Example(path="/api/rates/H100", body={"rate_per_hour": 4.5}),
+        ("GET", "/api/dashboard/revenue"): Example(path="/api/dashboard/revenue"),
         ("POST", "/api/api-keys"): Example(
             path="/api/api-keys", body={"label": "new", "tenant_id": scene.tenant_id}
         ),

@@ -68,7 +68,7 @@ class Contract:
         schemas: Json = _closed(document["components"]["schemas"])
         self._components = {"schemas": schemas}
         self._operations = [
-            (method.upper(), re.compile(re.sub(r"{\w+}", "[0-9]+", path)), operation)
+            (method.upper(), re.compile(_as_pattern(path)), operation)
             for path, operations in document["paths"].items()
             for method, operation in operations.items()
         ]
@@ -106,6 +106,10 @@ class Contract:
         assert problem["error"]
         assert "\n" not in problem["error"]
         assert "Traceback" not in answer.raw.decode()
+
+
+def _as_pattern(path: str) -> str:
+    return re.sub(r"{\w+}", "[^/]+", re.sub(r"{\w+_id}", "[0-9]+", path))
 
 
 def _closed(schemas: Json) -> Json:
@@ -352,16 +356,17 @@ class Site:
     agent: Caller
 
 
-async def build_site(plane: Plane, name: str) -> Site:
-    """A site whose hostname and UUIDs follow from its name."""
-    cluster = await plane.admin.write("/api/clusters", {"name": name})
-    agent = plane.holder(cluster["api_key"])
-    node = await agent.write("/api/clusters/nodes", {"cluster_id": cluster["id"], "hostname": f"{name}-01"})
+async def build_site(plane: Plane, name: str, *, cluster_id: int | None = None) -> Site:
+    """A site whose hostname and UUIDs follow from its name, in a cluster of its own or this one."""
+    agent = plane.admin
+    if cluster_id is None:
+        cluster = await plane.admin.write("/api/clusters", {"name": name})
+        cluster_id, agent = cluster["id"], plane.holder(cluster["api_key"])
+    node = await agent.write("/api/clusters/nodes", {"cluster_id": cluster_id, "hostname": f"{name}-01"})
     cards = [{"uuid": f"GPU-{name}-{index}", "model": "NVIDIA H100 80GB"} for index in range(2)]
     first, second = await agent.write("/api/clusters/gpus", {"node_id": node["id"], "gpus": cards})
-    return Site(
-        cluster_id=cluster["id"], node_id=node["id"], gpu_ids=(first["id"], second["id"]), agent=agent
-    )
+    assert cluster_id is not None
+    return Site(cluster_id=cluster_id, node_id=node["id"], gpu_ids=(first["id"], second["id"]), agent=agent)
 
 
 async def told(plane: Plane, raw: bytes) -> bytes:

@@ -44,7 +44,7 @@ def application(api: Api, *, max_body_mib: int) -> web.Application:
 
     app.on_shutdown.append(farewell)
     for route in api.routes:
-        path = re.sub(r"{(\w+)}", r"{\1:[0-9]+}", route.path)
+        path = re.sub(r"{(\w+_id)}", r"{\1:[0-9]+}", route.path)
         if route.method == "GET":
             app.router.add_get(path, _handler(api, route))
         else:

@@ -85,7 +85,7 @@ class Caller:
 class Call:
     """A parsed request."""
 
-    ids: Mapping[str, int]
+    ids: Mapping[str, int | str]
     inputs: Mapping[str, Any]  # `body=` and `query=`, as the service takes them
     payload: bytes
 
@@ -175,7 +175,10 @@ async def _write(
 
         return await serve() if wanted is None else await once(ctx, wanted, serve)
 
-    return _render(route, request, await caller.database.transact(work))
+    reply = await caller.database.transact(work)
+    if route.afterwards is not None:
+        reply = Reply(status=reply.status, answer=await route.afterwards(api, reply.answer))
+    return _render(route, request, reply)
 
 
 def _once(route: Route, request: web.Request, caller: Caller, call: Call) -> Once | None:
@@ -194,7 +197,8 @@ def _once(route: Route, request: web.Request, caller: Caller, call: Call) -> Onc
 
 
 def _parse(route: Route, request: web.Request, payload: bytes) -> Call:
-    ids = {name: _id(digits) for name, digits in request.match_info.items()}
+    given = request.match_info.items()
+    ids = {name: _id(word) if name.endswith("_id") else word for name, word in given}
     inputs: dict[str, Any] = {}
     query = _query(route, request)
     if route.query.model_fields:

@@ -119,7 +119,7 @@ def _words(status: int) -> str:
 
 def _path_parameters(path: str) -> Iterable[Json]:
     for name in re.findall(r"{(\w+)}", path):
-        schema = {"type": "integer", "minimum": 1}
+        schema: Json = {"type": "integer", "minimum": 1} if name.endswith("_id") else {"type": "string"}
         yield {"name": name, "in": "path", "required": True, "schema": schema}
 
 

@@ -19,7 +19,8 @@ Body = type[BaseModel] | type[msgspec.Struct]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """One endpoint. `{name}` in the path is a whole number, handed to the service by that name."""
+    """One endpoint. `{…_id}` in the path is a whole number, any other `{name}` a word; in order, they are the
+    service's arguments."""
 
     method: Method
     path: str
@@ -37,6 +38,8 @@ class Route:
     stream: bool = False  # (api, request, caller, query) -> a response that lasts; its caller is known
     events: tuple[tuple[str, Any], ...] = ()  # of a stream: what each of its messages carries, by name
     media: str = "application/json"
+    # (api, answer) -> answer, once the write is committed: for what must not happen in a transaction
+    afterwards: Callable[..., Awaitable[Any]] | None = None
 
     @property
     def writes(self) -> bool:

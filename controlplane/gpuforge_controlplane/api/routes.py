@@ -7,18 +7,23 @@ from gpuforge_controlplane.api.route import Route
 from gpuforge_controlplane.domain.access import Access
 from gpuforge_controlplane.services import (
     alerts,
+    budgets,
     dashboard,
     fleet,
     health,
     ingest,
     inventory,
+    invoices,
     jobs,
     keys,
     kpis,
     queueing,
+    rates,
     tenants,
+    usage,
 )
 from gpuforge_shared.wire import alerts as alerts_wire
+from gpuforge_shared.wire import billing as billing_wire
 from gpuforge_shared.wire import events as events_wire
 from gpuforge_shared.wire import fleet as fleet_wire
 from gpuforge_shared.wire import health as health_wire
@@ -39,6 +44,7 @@ _ADMIN = Access(scope="admin")
 _ADMIN_TENANTS = Access(scope="admin", tenants=True)
 
 _GPU = "GPU Management"
+_BILLING = "Billing"
 _KEYS = "API Keys"
 _TENANTS = "Tenant Management"
 _JOBS = "Job Management"
@@ -161,6 +167,56 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="POST", path="/api/alerts/events/{event_id}/acknowledge", tag=_ALERTS, access=_WRITE,
         service=alerts.acknowledge_event, body=alerts_wire.Acknowledge, answer=alerts_wire.EventRecord,
+    ),
+    Route(
+        method="GET", path="/api/tenants/{tenant_id}/usage", tag=_TENANTS, access=_READ_TENANTS,
+        service=usage.tenant_usage, query=billing_wire.UsageQuery, answer=billing_wire.TenantUsage,
+    ),
+    Route(
+        method="PUT", path="/api/tenants/{tenant_id}/budget", tag=_BILLING, access=_WRITE,
+        service=budgets.set_budget, body=billing_wire.BudgetSet, answer=billing_wire.BudgetRecord,
+    ),
+    Route(
+        method="GET", path="/api/tenants/{tenant_id}/invoice/preview", tag=_BILLING, access=_READ_TENANTS,
+        service=invoices.preview, query=billing_wire.DaysQuery, answer=billing_wire.InvoicePreview,
+    ),
+    Route(
+        method="POST", path="/api/tenants/{tenant_id}/invoice", tag=_BILLING, access=_WRITE,
+        status=(201, 200), service=invoices.create_invoice, query=billing_wire.DaysQuery,
+        answer=billing_wire.InvoiceIssued,
+    ),
+    Route(
+        method="GET", path="/api/billing/summary", tag=_BILLING, access=_READ_TENANTS,
+        service=invoices.summary, answer=billing_wire.BillingSummary,
+    ),
+    Route(
+        method="GET", path="/api/invoices", tag=_BILLING, access=_READ_TENANTS,
+        service=invoices.list_invoices, query=billing_wire.InvoicesQuery,
+        answer=list[billing_wire.InvoiceRecord],
+    ),
+    Route(
+        method="GET", path="/api/invoices/{invoice_id}", tag=_BILLING, access=_READ_TENANTS,
+        service=invoices.get_invoice, answer=billing_wire.InvoiceDetail,
+    ),
+    Route(
+        method="PATCH", path="/api/invoices/{invoice_id}/status", tag=_BILLING, access=_WRITE,
+        service=invoices.set_status, body=billing_wire.InvoiceStatusUpdate, answer=billing_wire.InvoiceRecord,
+    ),
+    Route(
+        method="POST", path="/api/invoices/{invoice_id}/void", tag=_BILLING, access=_ADMIN,
+        service=invoices.void_invoice, body=billing_wire.InvoiceVoid, answer=billing_wire.InvoiceRecord,
+    ),
+    Route(
+        method="GET", path="/api/rates", tag=_BILLING, access=_READ_TENANTS,
+        service=rates.list_rates, query=billing_wire.RatesQuery, answer=list[billing_wire.RateRecord],
+    ),
+    Route(
+        method="PUT", path="/api/rates/{family}", tag=_BILLING, access=_ADMIN,
+        service=rates.set_rate, body=billing_wire.RateSet, answer=billing_wire.RateRecord,
+    ),
+    Route(
+        method="GET", path="/api/dashboard/revenue", tag=_DASHBOARD, access=_READ_TENANTS,
+        service=usage.revenue, query=billing_wire.DaysQuery, answer=billing_wire.Revenue,
     ),
     Route(
         method="POST", path="/api/api-keys", tag=_KEYS, access=_ADMIN_TENANTS, status=(201,), sealed="key",

@@ -8,6 +8,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 PERCENTS = (50, 80, 100)
 LOOKBACK_DAYS = 7
+LOOKBACK = timedelta(days=LOOKBACK_DAYS)
 
 
 def month_start(now: datetime) -> datetime:

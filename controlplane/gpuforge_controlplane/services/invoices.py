@@ -12,7 +12,7 @@ from gpuforge_controlplane.domain.pricing import CURRENCY, Line, dollars, lines_
 from gpuforge_controlplane.services.context import LIST_CAP, Context, Page, Upserted, decode_cursor, page_of
 from gpuforge_controlplane.services.metering import meter_ended, meter_running, pending_segments
 from gpuforge_controlplane.services.usage import hours
-from gpuforge_controlplane.storage import invoices, ledger, payments, rates, tenants
+from gpuforge_controlplane.storage import audit, invoices, ledger, payments, rates, tenants
 from gpuforge_controlplane.storage.database import Connection
 from gpuforge_controlplane.storage.invoices import StatusSum, StoredInvoice
 from gpuforge_controlplane.storage.tenants import StoredTenant
@@ -143,6 +143,26 @@ async def summary(ctx: Context) -> BillingSummary:
         ],
         recent_invoices=[invoice_record(each) for each in recent],
     )
+
+
+async def turn_overdue(tx: Connection, now: datetime) -> list[str]:
+    """Pending invoices that have missed their date become overdue, each with an audit row; their numbers."""
+    late = await invoices.turn_overdue(tx, now)
+    for stored in late:
+        await audit.append(
+            tx,
+            {
+                "at": now,
+                "principal": "meter",
+                "action": "invoice.update",
+                "object_type": "invoice",
+                "object_id": stored["id"],
+                "before": {"status": "pending"},
+                "after": stored,
+                "request_id": "meter",
+            },
+        )
+    return [number_of(stored["sequence"]) for stored in late]
 
 
 async def close_unpaid(ctx: Context, tenant_id: int) -> None:

@@ -13,11 +13,34 @@ from gpuforge_controlplane.domain.metering import (
     segments,
     whole_second,
 )
-from gpuforge_controlplane.storage import ledger, rates
-from gpuforge_controlplane.storage.database import Connection
+from gpuforge_controlplane.storage import leases, ledger, rates
+from gpuforge_controlplane.storage.database import Connection, Database
 from gpuforge_controlplane.storage.ledger import Accruing, Cursor, OnMeter, UsageRow
+from gpuforge_shared.clock import Clock
 
 CHUNK = 2_000  # allocations a transaction
+
+
+async def run_meter(database: Database, clock: Clock, token: int) -> None:
+    """One round, under the lease's fencing token: what was left over, and whatever runs up to the last
+    midnight. Raises LeaseLostError if leadership has moved.
+
+    Each chunk is a transaction of its own: rows and cursors move together, so a round that dies half-way has
+    lost and repeated nothing. What runs is metered once a day, at its end, and for an invoice; in between,
+    answers add what is about to be metered.
+    """
+    more = True
+    while more:
+        async with database.write() as tx:
+            await leases.guard(tx, token)
+            more = await meter_ended(tx, clock())
+    after: int | None = 0
+    while after is not None:
+        async with database.write() as tx:
+            await leases.guard(tx, token)
+            now = clock()
+            midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+            after = await meter_running(tx, now, to=midnight, after=after)
 
 
 async def meter_ended(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gpuforge_controlplane.services.context import LIST_CAP, Context, Page, decode_cursor, page_of
-from gpuforge_controlplane.storage import tenants
+from gpuforge_controlplane.services.invoices import close_unpaid
+from gpuforge_controlplane.storage import invoices, tenants
 from gpuforge_controlplane.storage.tenants import StoredTenant
 from gpuforge_shared.errors import Conflict, invalid, not_found
 from gpuforge_shared.wire.base import PageQuery
@@ -65,6 +66,14 @@ async def delete_tenant(ctx: Context, tenant_id: int, query: TenantDelete) -> Te
             "or unlink them with ?force=true",
             code="tenant_has_running_jobs",
         )
+    unpaid = await invoices.unpaid(ctx.tx, tenant_id)
+    if unpaid and not query.force:
+        raise Conflict(
+            f"tenant {tenant_id} has {len(unpaid)} unpaid invoice(s); settle or void them first, "
+            "or delete it with ?force=true: they stand, without payment links",
+            code="tenant_has_unpaid_invoices",
+        )
+    await close_unpaid(ctx, tenant_id)
     await tenants.remove(ctx.tx, tenant_id, ctx.now)
     await ctx.audit("tenant.delete", "tenant", tenant_id, before=before)
     return record

@@ -94,7 +94,7 @@ async def tenant_usage(ctx: Context, tenant_id: int, query: UsageQuery) -> Page[
         raise not_found("tenant", tenant_id)
     since, book = window_start(ctx.now, query.days), await rates.book(ctx.tx)
     month = rules.month_start(ctx.now)
-    earliest = min(since, month, midnight(ctx.now) - rules.LOOKBACK_DAYS * _DAY)
+    earliest = min(since, month, midnight(ctx.now) - rules.LOOKBACK)
     everything = await spent_since(ctx.tx, ctx.now, earliest, book, tenant_id=tenant_id)
     spent = [each for each in everything if each.day >= since]
     limit = query.limit or EVENTS_A_PAGE

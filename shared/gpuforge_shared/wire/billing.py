@@ -6,15 +6,17 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 from typing_extensions import TypedDict
 
-from gpuforge_shared.wire.base import HumanBody, Id, Instant, PageQuery, Query, Text
+from gpuforge_shared.wire.base import HumanBody, Id, Instant, Name, PageQuery, Query
 
 InvoiceStatus = Literal["pending", "overdue", "paid", "void"]
 SettableStatus = Literal["paid", "pending", "overdue"]
 PaidBy = Literal["manual", "stripe"]
 
+# In answers: JSON numbers, made from Decimal.
+Money = Annotated[Decimal, WithJsonSchema({"type": "number"})]
 _Days = Annotated[int, Field(ge=1, le=90, description="Lookback window in days, 1-90.")]
 _Price = Annotated[Decimal, Field(ge=0, le=10_000, decimal_places=6, allow_inf_nan=False)]
 _Budget = Annotated[Decimal, Field(gt=0, le=1_000_000_000, decimal_places=2, allow_inf_nan=False)]
@@ -64,7 +66,7 @@ class InvoiceStatusUpdate(HumanBody):
 class InvoiceVoid(HumanBody):
     """POST /api/invoices/{id}/void."""
 
-    reason: Text | None = Field(default=None, description="Why, for the record.")
+    reason: Name = Field(description="Why, for the record.")
 
 
 class BudgetSet(HumanBody):
@@ -85,7 +87,7 @@ class RateRecord(TypedDict):
     """A rate. `rate_per_hour` null: unrated, metered but not billed. `tenant_id` null: the list price."""
 
     family: str
-    rate_per_hour: Decimal | None
+    rate_per_hour: Money | None
     currency: str
     tenant_id: int | None
     effective_from: datetime | None
@@ -98,7 +100,7 @@ class TypeCost(TypedDict):
     gpu_type: str
     gpu_seconds: int
     gpu_hours: float
-    cost: Decimal
+    cost: Money
     cost_cents: int
     unrated_gpu_seconds: int
 
@@ -109,7 +111,7 @@ class DayCost(TypedDict):
     date: date
     gpu_seconds: int
     gpu_hours: float
-    cost: Decimal
+    cost: Money
     cost_cents: int
 
 
@@ -120,12 +122,12 @@ class UsageEvent(TypedDict):
     job_id: int
     gpu_id: int
     gpu_type: str
-    rate_per_hour: Decimal | None
+    rate_per_hour: Money | None
     started_at: datetime
     ended_at: datetime
     gpu_seconds: int
     gpu_hours: float
-    cost: Decimal | None
+    cost: Money | None
     cost_cents: int | None
     invoice_id: int | None
 
@@ -137,11 +139,11 @@ class BudgetRecord(TypedDict):
     """
 
     month: str
-    budget: Decimal | None
+    budget: Money | None
     budget_cents: int | None
-    spent: Decimal
+    spent: Money
     spent_cents: int
-    forecast: Decimal
+    forecast: Money
     forecast_cents: int
     crossed_percent: list[int]
 
@@ -158,7 +160,7 @@ class TenantUsage(TypedDict):
     currency: str
     total_gpu_seconds: int
     total_gpu_hours: float
-    total_cost: Decimal
+    total_cost: Money
     total_cost_cents: int
     accruing_gpu_seconds: int
     by_gpu_type: list[TypeCost]
@@ -171,10 +173,10 @@ class InvoiceLine(TypedDict):
     """GPU time of one family at one rate; its amount is rounded once, half a cent up."""
 
     gpu_type: str
-    rate_per_hour: Decimal
+    rate_per_hour: Money
     gpu_seconds: int
     gpu_hours: float
-    amount: Decimal
+    amount: Money
     amount_cents: int
 
 
@@ -199,7 +201,7 @@ class InvoiceRecord(TypedDict):
     period_end: datetime
     total_gpu_seconds: int
     total_gpu_hours: float
-    total_amount: Decimal
+    total_amount: Money
     total_amount_cents: int
     currency: str
     issued_at: datetime
@@ -223,7 +225,7 @@ class InvoiceIssued(TypedDict):
 
     invoice: InvoiceRecord
     total_gpu_hours: float
-    total_amount: Decimal
+    total_amount: Money
     total_amount_cents: int
     payment_url: str | None
     payment_url_reason: str | None
@@ -239,7 +241,7 @@ class InvoicePreview(TypedDict):
     period_start: datetime
     period_end: datetime
     total_gpu_hours: float
-    total_amount: Decimal
+    total_amount: Money
     total_amount_cents: int
     currency: str
     lines: list[InvoiceLine]
@@ -251,13 +253,13 @@ class BillingTotals(TypedDict):
     """Sums over invoices; void ones count for nothing."""
 
     invoice_count: int
-    total_invoiced: Decimal
+    total_invoiced: Money
     total_invoiced_cents: int
-    total_paid: Decimal
+    total_paid: Money
     total_paid_cents: int
-    total_pending: Decimal
+    total_pending: Money
     total_pending_cents: int
-    total_overdue: Decimal
+    total_overdue: Money
     total_overdue_cents: int
 
 
@@ -283,7 +285,7 @@ class TenantRevenue(TypedDict):
     tenant_name: str
     gpu_seconds: int
     gpu_hours: float
-    revenue: Decimal
+    revenue: Money
     revenue_cents: int
 
 
@@ -293,7 +295,7 @@ class TypeRevenue(TypedDict):
     gpu_type: str
     gpu_seconds: int
     gpu_hours: float
-    revenue: Decimal
+    revenue: Money
     revenue_cents: int
     unrated_gpu_seconds: int
 
@@ -304,7 +306,7 @@ class DayRevenue(TypedDict):
     date: date
     gpu_seconds: int
     gpu_hours: float
-    revenue: Decimal
+    revenue: Money
     revenue_cents: int
 
 
@@ -315,7 +317,7 @@ class Revenue(TypedDict):
     period_start: datetime
     period_end: datetime
     currency: str
-    total_revenue: Decimal
+    total_revenue: Money
     total_revenue_cents: int
     total_gpu_hours: float
     tenants: list[TenantRevenue]

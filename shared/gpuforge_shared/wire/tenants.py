@@ -41,7 +41,7 @@ class TenantUpdate(HumanBody):
 class TenantDelete(Query):
     """DELETE /api/tenants/{id}."""
 
-    force: bool = Field(default=False, description="Delete although jobs of the tenant are running.")
+    force: bool = Field(default=False, description="Delete although its jobs run or its invoices are unpaid.")
 
 
 class TenantRecord(TypedDict):

@@ -20,6 +20,7 @@ from gpuforge_controlplane.api.observations import Observations
 from gpuforge_controlplane.api.routes import ROUTES
 from gpuforge_controlplane.api.traffic import Traffic
 from gpuforge_controlplane.config import ControlPlaneSettings
+from gpuforge_controlplane.gateways.stripe import StripeGateway
 from gpuforge_controlplane.loops import alerts, meter
 from gpuforge_controlplane.loops.leader import Leadership
 from gpuforge_controlplane.loops.runner import running
@@ -29,6 +30,7 @@ from gpuforge_controlplane.services.ingest import Ingest
 from gpuforge_controlplane.services.keys import KeyRing
 from gpuforge_controlplane.services.live import Live
 from gpuforge_controlplane.services.owned import OwnedGpus
+from gpuforge_controlplane.services.payments import PaymentDesk
 from gpuforge_controlplane.services.sample import SampleFleet
 from gpuforge_controlplane.storage.database import Database, schema_revision, throwaway
 from gpuforge_shared.clock import Clock, utc_now
@@ -36,6 +38,7 @@ from gpuforge_shared.clock import Clock, utc_now
 _log = logging.getLogger(__name__)
 
 STOP_S = 4.0  # how long requests in flight may take once the server was told to stop
+PAYMENTS_S = 5.0  # between two looks at the outbox to Stripe
 WRITE_S = 1.0  # and the writing of their answers
 
 
@@ -73,7 +76,12 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock = utc_now) 
         await stack.enter_async_context(running("alerts", alerts.LOOK_S, watch))
         ledger = meter.Meter(database, leadership, clock)
         await stack.enter_async_context(running("meter", meter.LOOK_S, ledger))
+        desk = PaymentDesk(database, clock, await stack.enter_async_context(_stripe(settings)))
+        stack.push_async_callback(desk.close)
+        await stack.enter_async_context(running("payments", PAYMENTS_S, desk.work))
         yield Api(
+            desk=desk,
+            webhook_secret=settings.stripe_webhook_secret,
             database=database,
             sample=shown,
             keyring=KeyRing(database, clock),
@@ -88,6 +96,18 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock = utc_now) 
             retention=keep,
             routes=ROUTES,
         )
+
+
+@asynccontextmanager
+async def _stripe(settings: ControlPlaneSettings) -> AsyncIterator[StripeGateway | None]:
+    if settings.stripe_api_key is None:
+        yield None
+        return
+    gateway = StripeGateway(api_key=settings.stripe_api_key, api_base=settings.stripe_api_base)
+    try:
+        yield gateway
+    finally:
+        await gateway.close()
 
 
 async def serve(settings: ControlPlaneSettings, listening: socket.socket) -> None:

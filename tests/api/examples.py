@@ -14,6 +14,7 @@ class Example:
 
     path: str
     body: Json = None
+    once: bool = False  # another of the same finds nothing left to do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +151,7 @@ def examples(scene: Scene) -> dict[tuple[str, str], Example]:
             path=f"/api/tenants/{scene.tenant_id}/invoice/preview"
         ),
         ("POST", "/api/tenants/{tenant_id}/invoice"): Example(
-            path=f"/api/tenants/{scene.owing_tenant_id}/invoice"
+            path=f"/api/tenants/{scene.owing_tenant_id}/invoice", once=True
         ),
         ("GET", "/api/billing/summary"): Example(path="/api/billing/summary"),
         ("GET", "/api/invoices"): Example(path="/api/invoices"),
@@ -159,8 +160,9 @@ def examples(scene: Scene) -> dict[tuple[str, str], Example]:
             path=f"/api/invoices/{scene.invoice_id}/status", body={"status": "paid"}
         ),
         ("POST", "/api/invoices/{invoice_id}/void"): Example(
-            path=f"/api/invoices/{scene.spare_invoice_id}/void", body={"reason": "a test"}
+            path=f"/api/invoices/{scene.spare_invoice_id}/void", body={"reason": "a test"}, once=True
         ),
+        ("POST", "/api/stripe/webhook"): Example(path="/api/stripe/webhook", body={}),
         ("GET", "/api/rates"): Example(path="/api/rates"),
         ("PUT", "/api/rates/{family}"): Example(path="/api/rates/H100", body={"rate_per_hour": 4.5}),
         ("GET", "/api/dashboard/revenue"): Example(path="/api/dashboard/revenue"),
@@ -183,6 +185,6 @@ def examples(scene: Scene) -> dict[tuple[str, str], Example]:
 
 
 def rows_to_walk(scene: Scene) -> list[tuple[Route, Example]]:
-    """Every row with its example, in the table's order."""
+    """Every row with its example, in the table's order; not webhooks, whose callers sign what they send."""
     requests = examples(scene)
-    return [(route, requests[route.method, route.path]) for route in ROUTES]
+    return [(row, requests[row.method, row.path]) for row in ROUTES if not (row.raw and row.writes)]

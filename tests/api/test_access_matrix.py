@@ -59,7 +59,7 @@ MAY = {
     "GET /api/audit": "A",
     "GET /api/whoami": "RWATC",
 }
-OPEN = {"GET /api/openapi.json", "GET /healthz", "GET /readyz", "GET /metrics"}
+OPEN = {"POST /api/stripe/webhook", "GET /api/openapi.json", "GET /healthz", "GET /readyz", "GET /metrics"}
 
 
 async def caller(letter: str, plane: Plane, scene: Scene) -> Caller:

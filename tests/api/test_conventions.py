@@ -129,7 +129,7 @@ async def test_pages_neither_lose_nor_repeat(plane: Plane, subtests: pytest.Subt
                 pages = [
                     _items(answer.body) for answer in await plane.admin.pages(f"{example.path}?limit={limit}")
                 ]
-                assert len(whole) >= 3
+                assert len(whole) >= (3 if route.path in LISTS else 1)
                 assert [item for page in pages for item in page] == whole
                 assert all(len(page) == limit for page in pages[:-1])
     assert walked >= LISTS
@@ -139,8 +139,8 @@ async def test_pages_neither_lose_nor_repeat(plane: Plane, subtests: pytest.Subt
 async def test_a_link_keeps_the_filters(plane: Plane) -> None:
     await fill(plane)
     pages = await plane.admin.pages("/api/audit?object_type=gpu&limit=2")
-    assert [row["object_type"] for answer in pages for row in answer.body] == ["gpu"] * 6
-    assert (await plane.admin.get("/api/audit?object_type=gpu&limit=6")).next_page is None
+    assert [row["object_type"] for answer in pages for row in answer.body] == ["gpu"] * 10
+    assert (await plane.admin.get("/api/audit?object_type=gpu&limit=10")).next_page is None
 
 
 async def test_a_row_that_comes_between_two_pages_moves_none(plane: Plane) -> None:
@@ -162,6 +162,8 @@ async def test_a_cursor_reads_as_nothing(plane: Plane) -> None:
 
 
 def _items(body: object) -> list[str]:
-    items = body["nodes"] if isinstance(body, dict) else body
+    if isinstance(body, dict):
+        body = body["nodes"] if "nodes" in body else body["events"]
+    items = body
     assert isinstance(items, list)
     return [json.dumps(item) for item in items]

@@ -46,7 +46,10 @@ async def test_another_body_is_refused(plane: Plane, subtests: pytest.Subtests) 
             await post(plane.admin, example)
             after = await plane.contents()
             data = b" " + str(example.body).replace("'", '"').encode()
-            other = await plane.admin.post(example.path, data=data, headers=with_key())
+            if example.body is None:  # what it takes, it takes from its query
+                other = await plane.admin.post(f"{example.path}?days=29", headers=with_key())
+            else:
+                other = await plane.admin.post(example.path, data=data, headers=with_key())
             assert (other.status, other.code) == (422, "idempotency_key_reused"), other.raw
             assert await plane.contents() == after
 
@@ -54,6 +57,8 @@ async def test_another_body_is_refused(plane: Plane, subtests: pytest.Subtests) 
 async def test_of_two_at_the_same_instant_one_takes_effect(plane: Plane, subtests: pytest.Subtests) -> None:
     for example in await posts(plane):
         with subtests.test(example.path):
+            if example.once:
+                continue
             before = await sizes(plane)
             once = await post(plane.admin, example, "alone")
             grown = {table: size - before[table] for table, size in (await sizes(plane)).items()}

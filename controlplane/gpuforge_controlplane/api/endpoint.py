@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 from aiohttp import web
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from gpuforge_controlplane.api import problems
 from gpuforge_controlplane.api.observations import Observations
@@ -24,6 +24,7 @@ from gpuforge_controlplane.services.ingest import Ingest
 from gpuforge_controlplane.services.keys import KeyRing
 from gpuforge_controlplane.services.live import Live
 from gpuforge_controlplane.services.owned import OwnedGpus
+from gpuforge_controlplane.services.payments import PaymentDesk
 from gpuforge_controlplane.storage.database import Connection, Database
 from gpuforge_shared.clock import Clock
 from gpuforge_shared.errors import (
@@ -57,6 +58,8 @@ class Api:
     observations: Observations
     traffic: Traffic
     owned: OwnedGpus
+    desk: PaymentDesk
+    webhook_secret: SecretStr | None  # what Stripe signs with
     live: Live
     sample_live: Live | None
     clock: Clock
@@ -97,7 +100,7 @@ async def answer(api: Api, route: Route, request: web.Request) -> web.StreamResp
         return response
     caller = await authenticate(api, route, request)
     request[DEMO] = caller.demo
-    call = _parse(route, request, await _payload(request) if route.body else b"")
+    call = _parse(route, request, await read_body(request) if route.body else b"")
     if route.stream:
         streamed: web.StreamResponse = await route.service(api, request, caller, call.inputs["query"])
         return streamed
@@ -110,7 +113,8 @@ async def answer(api: Api, route: Route, request: web.Request) -> web.StreamResp
     return _render(route, request, Reply(status=200, answer=found))
 
 
-async def _payload(request: web.Request) -> bytes:
+async def read_body(request: web.Request) -> bytes:
+    """The body, whole. Raises MalformedBody, and aiohttp's own where it is too large."""
     try:
         return await request.read()
     except (ConnectionError, web.RequestPayloadError) as error:
@@ -177,7 +181,7 @@ async def _write(
 
     reply = await caller.database.transact(work)
     if route.afterwards is not None:
-        reply = Reply(status=reply.status, answer=await route.afterwards(api, reply.answer))
+        reply = Reply(status=reply.status, answer=await route.afterwards(api.desk, reply.answer))
     return _render(route, request, reply)
 
 

@@ -38,7 +38,7 @@ class Route:
     stream: bool = False  # (api, request, caller, query) -> a response that lasts; its caller is known
     events: tuple[tuple[str, Any], ...] = ()  # of a stream: what each of its messages carries, by name
     media: str = "application/json"
-    # (api, answer) -> answer, once the write is committed: for what must not happen in a transaction
+    # (payment desk, answer) -> answer, once the write is committed: for what must not happen in a transaction
     afterwards: Callable[..., Awaitable[Any]] | None = None
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpuforge_controlplane.api import events, system
+from gpuforge_controlplane.api import events, system, webhooks
 from gpuforge_controlplane.api.route import Route
 from gpuforge_controlplane.domain.access import Access
 from gpuforge_controlplane.services import (
@@ -22,6 +22,7 @@ from gpuforge_controlplane.services import (
     tenants,
     usage,
 )
+from gpuforge_controlplane.services.payments import PaymentDesk
 from gpuforge_shared.wire import alerts as alerts_wire
 from gpuforge_shared.wire import billing as billing_wire
 from gpuforge_shared.wire import events as events_wire
@@ -183,7 +184,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="POST", path="/api/tenants/{tenant_id}/invoice", tag=_BILLING, access=_WRITE,
         status=(201, 200), service=invoices.create_invoice, query=billing_wire.DaysQuery,
-        answer=billing_wire.InvoiceIssued,
+        answer=billing_wire.InvoiceIssued, afterwards=PaymentDesk.with_link,
     ),
     Route(
         method="GET", path="/api/billing/summary", tag=_BILLING, access=_READ_TENANTS,
@@ -205,6 +206,10 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="POST", path="/api/invoices/{invoice_id}/void", tag=_BILLING, access=_ADMIN,
         service=invoices.void_invoice, body=billing_wire.InvoiceVoid, answer=billing_wire.InvoiceRecord,
+    ),
+    Route(
+        method="POST", path="/api/stripe/webhook", tag=_BILLING, access=None, raw=True,
+        service=webhooks.stripe, answer=billing_wire.WebhookReceived,
     ),
     Route(
         method="GET", path="/api/rates", tag=_BILLING, access=_READ_TENANTS,

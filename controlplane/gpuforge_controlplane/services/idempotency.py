@@ -14,6 +14,7 @@ import hmac
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from decimal import Decimal
 
 import msgspec
 
@@ -24,6 +25,11 @@ from gpuforge_shared import apikey
 from gpuforge_shared.errors import Conflict, Invalid
 
 _SECRET_BYTES = apikey.RANDOM_DIGITS // 2
+
+
+# Money keeps its two decimals: the repeat is the first answer to the letter.
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+_DECODER = msgspec.json.Decoder(float_hook=Decimal)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +70,11 @@ async def once(ctx: Context, wanted: Once, work: Callable[[], Awaitable[Reply]])
         return _replay(wanted, earlier)
     reply = await work()
     sealed = _with_secret(
-        msgspec.to_builtins(reply.answer), wanted.sealed, lambda raw: _seal(wanted, nonce, raw)
+        msgspec.to_builtins(reply.answer, builtin_types=(Decimal,)),
+        wanted.sealed,
+        lambda raw: _seal(wanted, nonce, raw),
     )
-    await idempotency.keep(ctx.tx, wanted.claim, reply.status, msgspec.json.encode(sealed))
+    await idempotency.keep(ctx.tx, wanted.claim, reply.status, _ENCODER.encode(sealed))
     return reply
 
 
@@ -77,7 +85,7 @@ def _replay(wanted: Once, earlier: Stored) -> Reply:
         )
     if earlier.status is None or earlier.answer is None:
         raise Conflict("the first request with this Idempotency-Key is still running", code="still_running")
-    answer = msgspec.json.decode(earlier.answer)
+    answer = _DECODER.decode(earlier.answer)
     opened = _with_secret(answer, wanted.sealed, lambda sealed: _open(wanted, earlier.nonce, sealed))
     return Reply(status=earlier.status, answer=opened)
 

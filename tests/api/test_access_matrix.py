@@ -3,6 +3,7 @@
 import pytest
 
 from gpuforge_controlplane.api.route import Route
+from gpuforge_controlplane.api.routes import ROUTES
 from tests.api.conftest import Serve
 from tests.api.examples import Scene, build_scene, rows_to_walk
 from tests.api.harness import ON_SQLITE, Answer, Caller, Plane
@@ -78,10 +79,8 @@ def named(route: Route) -> str:
     return f"{route.method} {route.path}"
 
 
-@ON_SQLITE
-async def test_the_table_here_knows_every_row(plane: Plane) -> None:
-    rows = {named(route) for route, _ in rows_to_walk(await build_scene(plane))}
-    assert rows == MAY.keys() | OPEN
+def test_the_table_here_knows_every_row() -> None:
+    assert {named(route) for route in ROUTES} == MAY.keys() | OPEN
 
 
 @pytest.mark.parametrize("letter", "RWATC")

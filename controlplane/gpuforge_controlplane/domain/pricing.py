@@ -10,6 +10,8 @@ from gpuforge_controlplane.domain.metering import RateBook
 
 CURRENCY = "USD"
 MICROS = 1_000_000  # of a dollar
+# The published rate card, in micros per GPU-hour; a new database begins with it.
+PUBLISHED = {"H100": 4_760_000, "A100": 2_210_000, "A6000": 1_280_000}
 _HOUR_S = 3_600
 _EXACT = Context(prec=60, rounding=ROUND_HALF_UP)
 _CENT = Decimal(1)

@@ -9,19 +9,22 @@ from typing import NamedTuple
 
 from gpuforge_controlplane.domain.access import Kind, Principal, closure
 from gpuforge_controlplane.domain.fleet import OFFLINE_AFTER
+from gpuforge_controlplane.domain.pricing import PUBLISHED
 from gpuforge_controlplane.domain.scheduler import plan
 from gpuforge_controlplane.domain.snapshot import snapshot_of
-from gpuforge_controlplane.services import fleet, inventory, jobs, scheduling, tenants
+from gpuforge_controlplane.services import fleet, inventory, invoices, jobs, scheduling, tenants
 from gpuforge_controlplane.services.context import Context
 from gpuforge_controlplane.services.keys import mint
-from gpuforge_controlplane.storage import metrics, snapshots
-from gpuforge_controlplane.storage.database import Database
+from gpuforge_controlplane.storage import metrics, payments, rates, snapshots
+from gpuforge_controlplane.storage.database import Connection, Database
 from gpuforge_controlplane.storage.metrics import Sample
+from gpuforge_shared.wire.billing import DaysQuery, InvoiceStatusUpdate
 from gpuforge_shared.wire.fleet import ClusterCreate, GpuObject, GpuRegister, NodeRegister
 from gpuforge_shared.wire.jobs import JobCreate
 from gpuforge_shared.wire.tenants import PlanTier, TenantCreate
 
 EVERY_S = 10.0
+_HISTORY = timedelta(days=6)  # for how long the jobs have run
 
 _AUTHOR = Principal(name="sample", kind=Kind.OPERATOR, scopes=closure(("admin",)))
 
@@ -62,9 +65,11 @@ class SampleFleet:
         self._nodes: list[tuple[NodeRegister, list[int], _Cluster]] = []
 
     async def build(self, now: datetime) -> None:
-        """Clusters, nodes, GPUs and two keys, through the same use cases as real ones."""
+        """Clusters, nodes, GPUs, keys, jobs and what they cost, through the same use cases as real ones."""
         async with self._database.write() as tx:
-            ctx = Context(tx=tx, principal=_AUTHOR, now=now, request_id="sample", retention=self._retention)
+            ctx = self._context(tx, now - _HISTORY)
+            for family, price in PUBLISHED.items():
+                await rates.add(tx, family=family, tenant_id=None, price_micros=price, effective_from=ctx.now)
             await mint(ctx, label="dashboard", permissions=("read",))
             await mint(ctx, label="billing-export", permissions=("read", "write"))
             for cluster in _FLEET:
@@ -75,11 +80,13 @@ class SampleFleet:
                     await self._build_node(ctx, made["id"], hostname, cluster)
             await _build_jobs(ctx)
         await self.refresh(now)
+        async with self._database.write() as tx:
+            await _build_invoices(self._context(tx, now))
 
     async def refresh(self, now: datetime) -> None:
         """A heartbeat of every node and a sample of every GPU."""
         async with self._database.write() as tx:
-            ctx = Context(tx=tx, principal=_AUTHOR, now=now, request_id="sample", retention=self._retention)
+            ctx = self._context(tx, now)
             for body, _, _ in self._nodes:
                 await fleet.register_node(ctx, body)
             await metrics.store(tx, list(self._samples(now)))
@@ -97,6 +104,9 @@ class SampleFleet:
         ]
         made = await inventory.register_gpus(ctx, GpuRegister(node_id=node["id"], gpus=gpus))
         self._nodes.append((body, [gpu["id"] for gpu in made.answer], cluster))
+
+    def _context(self, tx: Connection, now: datetime) -> Context:
+        return Context(tx=tx, principal=_AUTHOR, now=now, request_id="sample", retention=self._retention)
 
     def _samples(self, now: datetime) -> Iterator[Sample]:
         for _, gpu_ids, cluster in self._nodes:
@@ -125,6 +135,15 @@ async def _build_jobs(ctx: Context) -> None:
     rows = await snapshots.load(ctx.tx, ctx.now - OFFLINE_AFTER)
     decided = plan(snapshot_of(*rows), ctx.now.timestamp())
     await scheduling.start(ctx.tx, decided.starts, ctx.now, scheduling.ACTOR)
+
+
+async def _build_invoices(ctx: Context) -> None:
+    """One that is paid, one that is not."""
+    for tenant_id, _ in enumerate(_TENANTS, 1):
+        made = (await invoices.create_invoice(ctx, tenant_id, DaysQuery(days=30))).answer["invoice"]
+        if tenant_id == 1:
+            await invoices.set_status(ctx, made["id"], InvoiceStatusUpdate(status="paid"))
+    await payments.clear(ctx.tx, ctx.now, "a made-up invoice: nobody has to pay it")
 
 
 def _load(gpu_id: int, seconds: float) -> float:

@@ -8,7 +8,7 @@ from typing import Literal, TypedDict
 
 from sqlalchemy import ColumnElement, func, or_, select, update
 
-from gpuforge_controlplane.storage.billing_schema import payment_tasks, stripe_events
+from gpuforge_controlplane.storage.billing_schema import invoices, payment_tasks, stripe_events
 from gpuforge_controlplane.storage.database import Connection
 from gpuforge_controlplane.storage.statements import insert, record
 
@@ -56,6 +56,12 @@ async def drop_link(tx: Connection, invoice_id: int, now: datetime) -> None:
         )
         .values(done_at=now, last_error="no link is needed any more")
     )
+
+
+async def clear(tx: Connection, now: datetime, reason: str) -> None:
+    """No link for anything: of a database that nobody pays for."""
+    await tx.execute(update(payment_tasks).where(payment_tasks.c.done_at.is_(None)).values(done_at=now))
+    await tx.execute(update(invoices).values(link_reason=reason))
 
 
 async def due(tx: Connection, now: datetime, limit: int) -> Sequence[int]:

@@ -15,6 +15,7 @@ NOT_SUPPORTED = 3
 NO_PERMISSION = 4
 DRIVER_NOT_LOADED = 9
 GPU_IS_LOST = 15
+RESET_REQUIRED = 16
 LIB_RM_VERSION_MISMATCH = 18
 UNKNOWN = 999
 
@@ -190,7 +191,7 @@ class FakeNvml:
 
     def unload(self) -> None:
         """From the next call on, there is no driver."""
-        self.state.unlink()
+        self.state.unlink(missing_ok=True)
 
     def environment(self) -> dict[str, str]:
         """What another process needs so that its `libnvidia-ml.so.1` is this library."""

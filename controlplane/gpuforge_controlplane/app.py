@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import secrets
 import signal
@@ -23,12 +24,14 @@ from gpuforge_controlplane.config import ControlPlaneSettings
 from gpuforge_controlplane.gateways.stripe import StripeGateway
 from gpuforge_controlplane.loops import alerts, meter
 from gpuforge_controlplane.loops.leader import Leadership
+from gpuforge_controlplane.loops.notify import Notifier
 from gpuforge_controlplane.loops.runner import running
 from gpuforge_controlplane.loops.schedule import LOOK_S, Schedule
 from gpuforge_controlplane.services import retention, sample
 from gpuforge_controlplane.services.ingest import Ingest
 from gpuforge_controlplane.services.keys import KeyRing
 from gpuforge_controlplane.services.live import Live
+from gpuforge_controlplane.services.outbound import Outbound
 from gpuforge_controlplane.services.owned import OwnedGpus
 from gpuforge_controlplane.services.payments import PaymentDesk
 from gpuforge_controlplane.services.sample import SampleFleet
@@ -79,6 +82,8 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock = utc_now) 
         desk = PaymentDesk(database, clock, await stack.enter_async_context(_stripe(settings)))
         stack.push_async_callback(desk.close)
         await stack.enter_async_context(running("payments", PAYMENTS_S, desk.work))
+        outbound = _outbound(settings)
+        await stack.enter_async_context(Notifier(database, leadership, clock, outbound).at_work())
         yield Api(
             desk=desk,
             webhook_secret=settings.stripe_webhook_secret,
@@ -89,6 +94,7 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock = utc_now) 
             observations=Observations(),
             traffic=Traffic(),
             owned=OwnedGpus(),
+            outbound=outbound,
             live=live,
             sample_live=sample_live,
             clock=clock,
@@ -132,6 +138,15 @@ async def serve(settings: ControlPlaneSettings, listening: socket.socket) -> Non
         finally:
             await http.cleanup()
     _log.info("stopped")
+
+
+def _outbound(settings: ControlPlaneSettings) -> Outbound:
+    secret = settings.notify_secret
+    networks = filter(None, settings.notify_allow_networks.split(","))
+    return Outbound(
+        secret=None if secret is None else secret.get_secret_value().encode(),
+        networks=tuple(ipaddress.ip_network(network.strip()) for network in networks),
+    )
 
 
 async def _see_to_schema(settings: ControlPlaneSettings) -> None:

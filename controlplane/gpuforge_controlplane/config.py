@@ -30,6 +30,15 @@ def _database_url(value: str) -> str:
     return value
 
 
+def _networks(value: str) -> str:
+    for network in filter(None, value.split(",")):
+        try:
+            ipaddress.ip_network(network.strip())
+        except ValueError:
+            raise ValueError(f"{network.strip()} is no network; write it as 10.0.0.0/8") from None
+    return value
+
+
 class ControlPlaneSettings(Settings):
     """Everything that can be set."""
 
@@ -55,6 +64,13 @@ class ControlPlaneSettings(Settings):
         default=30.0, ge=0.5, le=3600, description="Seconds between scheduler cycles when nothing happens"
     )
     max_body_mib: int = Field(default=8, ge=1, le=64, description="Largest request body, in MiB")
+    notify_secret: SecretStr | None = Field(
+        default=None, min_length=16, description="Seals the URLs of notification channels and signs webhooks"
+    )
+    notify_allow_networks: Annotated[str, AfterValidator(_networks)] = Field(
+        default="",
+        description="Networks that notifications may go to though not public: 10.0.0.0/8,127.0.0.1/32",
+    )
     log_level: LogLevel = Field(default="info", description="debug, info, warning or error")
     log_format: LogFormat = Field(
         default="auto", description="human, json, or auto: human on a terminal, JSON in a service"

@@ -32,7 +32,7 @@ OWNERS: Mapping[str, frozenset[str]] = {
         {
             "database_url", "host", "port", "demo", "stripe_api_key", "stripe_webhook_secret",
             "stripe_api_base", "metrics_retention_hours", "schedule_interval_s",
-            "max_body_mib", "log_level", "log_format",
+            "notify_secret", "notify_allow_networks", "max_body_mib", "log_level", "log_format",
         }
     ),
     "client": frozenset({"control_plane_url", "api_key"}),

@@ -27,6 +27,8 @@ class Scene:
     tenant_id: int
     spare_tenant_id: int
     job_id: int  # queued, and the tenant's
+    silence_id: int
+    channel_id: int
     event_id: int  # firing: a node that was heard last an hour ago
     owing_tenant_id: int  # used a GPU for an hour, and was not invoiced yet
     invoice_id: int  # the tenant's
@@ -34,12 +36,14 @@ class Scene:
 
 
 async def build_scene(plane: Plane) -> Scene:
-    """Two sites, a key, two tenants, a job and an alert."""
+    """Two sites, a key, two tenants, a job, an alert, a silence and a channel."""
     tenant_id = await plane.tenant()
     site = await build_site(plane, "east")
     plane.clock.forward(hours=1)
     await plane.evaluate()
     plane.clock.forward(hours=-1)
+    silence = {"subject": "gpu/*", "until": "2026-05-10T12:00:00Z", "reason": "burn-in"}
+    channel = {"name": "pager", "type": "webhook", "url": "https://hooks.example/pager"}
     (event,) = await plane.admin.read("/api/alerts/events?rule_id=6")
     job = {"cluster_id": site.cluster_id, "name": "first", "tenant_id": tenant_id}
     key = await plane.admin.write("/api/api-keys", {"label": "to be revoked", "tenant_id": tenant_id})
@@ -55,6 +59,8 @@ async def build_scene(plane: Plane) -> Scene:
         spare_tenant_id=await plane.tenant("to be deleted"),
         job_id=(await plane.admin.write("/api/jobs", job))["id"],
         event_id=event["id"],
+        silence_id=(await plane.admin.write("/api/alerts/silences", silence))["id"],
+        channel_id=(await plane.admin.write("/api/alerts/channels", channel))["id"],
     )
 
 
@@ -166,6 +172,22 @@ def examples(scene: Scene) -> dict[tuple[str, str], Example]:
         ("GET", "/api/rates"): Example(path="/api/rates"),
         ("PUT", "/api/rates/{family}"): Example(path="/api/rates/H100", body={"rate_per_hour": 4.5}),
         ("GET", "/api/dashboard/revenue"): Example(path="/api/dashboard/revenue"),
+        ("GET", "/api/alerts/silences"): Example(path="/api/alerts/silences"),
+        ("POST", "/api/alerts/silences"): Example(
+            path="/api/alerts/silences",
+            body={"subject": "node/east-*", "until": "2026-05-09T18:00:00Z", "reason": "new fans"},
+        ),
+        ("DELETE", "/api/alerts/silences/{silence_id}"): Example(
+            path=f"/api/alerts/silences/{scene.silence_id}"
+        ),
+        ("GET", "/api/alerts/channels"): Example(path="/api/alerts/channels"),
+        ("POST", "/api/alerts/channels"): Example(
+            path="/api/alerts/channels",
+            body={"name": "new", "type": "webhook", "url": "https://hooks.example/secret"},
+        ),
+        ("DELETE", "/api/alerts/channels/{channel_id}"): Example(
+            path=f"/api/alerts/channels/{scene.channel_id}"
+        ),
         ("POST", "/api/api-keys"): Example(
             path="/api/api-keys", body={"label": "new", "tenant_id": scene.tenant_id}
         ),

@@ -37,6 +37,8 @@ Json = Any
 # For what never gets as far as a database, or does nothing there that the two do differently.
 ON_SQLITE = pytest.mark.parametrize("dialect", ["sqlite"], indirect=True)
 START = datetime(2026, 5, 9, 12, tzinfo=UTC)
+# What notification channels need; a test may be sent something on loopback.
+SENDING = {"notify_secret": "the test's own secret", "notify_allow_networks": "127.0.0.0/8"}
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -314,7 +316,7 @@ async def serving(url: str, clock: WallClock | None = None, **settings: Any) -> 
     It never leads: this test holds the lease, so that nothing is scheduled behind its back.
     """
     clock = clock or WallClock()
-    given = ControlPlaneSettings(database_url=url, **{"demo": "off", **settings})
+    given = ControlPlaneSettings(database_url=url, **{"demo": "off", **SENDING, **settings})
     async with contextlib.AsyncExitStack() as stack:
         database = Database(url)
         stack.push_async_callback(database.close)

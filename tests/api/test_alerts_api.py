@@ -54,7 +54,7 @@ async def test_an_event_from_quota_to_resolution(work: Work) -> None:
         "tenant_id": tenant, "cluster_id": None, "value": 100, "threshold": 90,
         "message": "tenant Acme ML uses 4 of its quota of 4 GPUs (100 %)", "reason": None,
         "started_at": "2026-05-09T12:00:00Z", "fired_at": "2026-05-09T12:00:00Z", "resolved_at": None,
-        "acknowledged_at": None, "acknowledged_by": None, "note": None,
+        "acknowledged_at": None, "acknowledged_by": None, "note": None, "silenced": False,
     }  # fmt: skip
     assert (await plane.admin.read("/api/alerts/rules"))[1]["active_events"] == 1
     await work.move(job, "completed")

@@ -81,7 +81,7 @@ def _another(body: Json) -> Json:
         return {"metrics": [{**body["metrics"][0], "recorded_at": "2026-05-09T11:58:00Z"}]}
     if "gpus" in body:
         return {**body, "gpus": [{**body["gpus"][0], "gpu_index": 6, "uuid": "GPU-another"}]}
-    name = next(name for name in ("name", "hostname", "label", "note") if name in body)
+    name = next(name for name in ("name", "hostname", "label", "note", "reason") if name in body)
     return {**body, name: f"another {body[name]}"}
 
 

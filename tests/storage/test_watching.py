@@ -12,6 +12,7 @@ from gpuforge_controlplane.loops import alerts as loop
 from gpuforge_controlplane.loops.leader import Leadership
 from gpuforge_controlplane.services import retention, watching
 from gpuforge_controlplane.storage import alerts, watch
+from gpuforge_controlplane.storage.health_schema import gpu_faults
 from gpuforge_controlplane.storage.leases import LeaseLostError
 from gpuforge_controlplane.storage.schema import allocations
 from tests.hand_clock import HandClock
@@ -32,11 +33,14 @@ async def states(shelf: Shelf) -> list[Any]:
 
 async def test_the_picture(shelf: Shelf) -> None:
     seconds = NOW.timestamp()
+    fault = {"kind": "xid", "code": "79", "message": "Xid 79: fell off the bus", "seen_at": NOW}
     tenant, inactive = await shelf.tenant(16), await shelf.tenant(8, "inactive")
     node = await shelf.node(3, last_heartbeat_at=NOW - timedelta(seconds=30))
     await shelf.node(2, retired_at=NOW)
     await shelf.run("UPDATE gpus SET gpu_index = NULL WHERE id = 3")
     await shelf.run("UPDATE gpus SET status = 'unhealthy', temperature_c = 71.5 WHERE id = 2")
+    await shelf.insert(gpu_faults, {**fault, "gpu_id": 2, "needs_operator": True, "cleared_at": None})
+    await shelf.insert(gpu_faults, {**fault, "gpu_id": 1, "needs_operator": True, "cleared_at": NOW})
     (job,) = await shelf.queue(gpu_count=2, tenant_id=tenant, status="running", started_at=NOW)
     await shelf.queue(tenant_id=inactive, submitted_at=NOW - timedelta(minutes=9))
     await shelf.queue(submitted_at=NOW - timedelta(minutes=5))
@@ -50,7 +54,10 @@ async def test_the_picture(shelf: Shelf) -> None:
     assert seen.hearing_since == LONG_AGO.timestamp()
     assert seen.clusters == [Cluster(1, "east", None, seconds - 540)]
     assert seen.nodes == [Node(node, 1, "node-0", seconds - 30)]
-    assert seen.gpus == [Gpu(1, node, 0, seconds), Gpu(2, node, 1, seconds, 71.5, ("unhealthy",))]
+    assert seen.gpus == [
+        Gpu(1, node, 0, seconds),
+        Gpu(2, node, 1, seconds, 71.5, ("Xid 79: fell off the bus",)),
+    ]
     assert seen.holdings == [Holding(1, job, tenant, seconds, "H100")]
     assert seen.tenants == [Tenant(tenant, "tenant 0", 16, 2)]
 

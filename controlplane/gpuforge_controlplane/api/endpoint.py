@@ -23,6 +23,7 @@ from gpuforge_controlplane.services.idempotency import Once, Reply, claim_of, on
 from gpuforge_controlplane.services.ingest import Ingest
 from gpuforge_controlplane.services.keys import KeyRing
 from gpuforge_controlplane.services.live import Live
+from gpuforge_controlplane.services.outbound import Outbound
 from gpuforge_controlplane.services.owned import OwnedGpus
 from gpuforge_controlplane.services.payments import PaymentDesk
 from gpuforge_controlplane.storage.database import Connection, Database
@@ -60,6 +61,7 @@ class Api:
     owned: OwnedGpus
     desk: PaymentDesk
     webhook_secret: SecretStr | None  # what Stripe signs with
+    outbound: Outbound
     live: Live
     sample_live: Live | None
     clock: Clock
@@ -251,6 +253,7 @@ def _context(api: Api, request: web.Request, caller: Caller, tx: Connection) -> 
         request_id=request[REQUEST_ID],
         retention=api.retention,
         owned=api.owned,
+        outbound=api.outbound,
     )
 
 

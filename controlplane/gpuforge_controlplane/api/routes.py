@@ -8,6 +8,7 @@ from gpuforge_controlplane.domain.access import Access
 from gpuforge_controlplane.services import (
     alerts,
     budgets,
+    channels,
     dashboard,
     fleet,
     health,
@@ -222,6 +223,32 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="GET", path="/api/dashboard/revenue", tag=_DASHBOARD, access=_READ_TENANTS,
         service=usage.revenue, query=billing_wire.DaysQuery, answer=billing_wire.Revenue,
+    ),
+    Route(
+        method="GET", path="/api/alerts/silences", tag=_ALERTS, access=_READ,
+        service=channels.list_silences, query=alerts_wire.SilencesQuery,
+        answer=list[alerts_wire.SilenceRecord],
+    ),
+    Route(
+        method="POST", path="/api/alerts/silences", tag=_ALERTS, access=_WRITE, status=(201,),
+        service=channels.create_silence, body=alerts_wire.SilenceCreate, answer=alerts_wire.SilenceRecord,
+    ),
+    Route(
+        method="DELETE", path="/api/alerts/silences/{silence_id}", tag=_ALERTS, access=_WRITE,
+        service=channels.end_silence, answer=alerts_wire.SilenceRecord,
+    ),
+    Route(
+        method="GET", path="/api/alerts/channels", tag=_ALERTS, access=_READ,
+        service=channels.list_channels, answer=list[alerts_wire.ChannelRecord],
+    ),
+    Route(
+        method="POST", path="/api/alerts/channels", tag=_ALERTS, access=_ADMIN, status=(201,),
+        sealed="signing_secret", service=channels.create_channel, body=alerts_wire.ChannelCreate,
+        answer=alerts_wire.ChannelCreated,
+    ),
+    Route(
+        method="DELETE", path="/api/alerts/channels/{channel_id}", tag=_ALERTS, access=_ADMIN,
+        service=channels.delete_channel, answer=alerts_wire.ChannelRecord,
     ),
     Route(
         method="POST", path="/api/api-keys", tag=_KEYS, access=_ADMIN_TENANTS, status=(201,), sealed="key",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from gpuforge_controlplane.domain.notices import Silence, silenced
 from gpuforge_controlplane.domain.rules import BY_ID, CATALOGUE, Rule, fault_of
 from gpuforge_controlplane.services.context import Context, Page, decode_cursor, page_of
-from gpuforge_controlplane.storage import alerts
-from gpuforge_controlplane.storage.alerts import StoredRule
+from gpuforge_controlplane.storage import alerts, notices
+from gpuforge_controlplane.storage.alerts import StoredEvent, StoredRule
 from gpuforge_controlplane.storage.database import Connection
+from gpuforge_controlplane.storage.notices import StoredSilence
 from gpuforge_shared.errors import Conflict, invalid, not_found
 from gpuforge_shared.wire.alerts import Acknowledge, EventRecord, EventsQuery, RuleRecord, RuleUpdate
 from gpuforge_shared.wire.base import MAX_ID
@@ -43,7 +46,7 @@ async def list_events(ctx: Context, query: EventsQuery) -> Page[list[EventRecord
     """Alert events: unresolved ones first, newest first. A tenant's key sees those about itself."""
     limit = query.limit or EVENTS
     place = decode_cursor(query.cursor, start=2 * MAX_ID)  # twice the last id, odd once among resolved ones
-    found: list[EventRecord] = []
+    found: list[StoredEvent] = []
     for resolved in (False, True)[place % 2 :]:
         found += await alerts.page(
             ctx.tx,
@@ -54,8 +57,10 @@ async def list_events(ctx: Context, query: EventsQuery) -> Page[list[EventRecord
             before_id=place // 2 if resolved == bool(place % 2) else MAX_ID,
             limit=limit + 1 - len(found),
         )
+    quiet = silences_of(await notices.active_silences(ctx.tx, ctx.now))
+    shown = [_event(event, quiet) for event in found]
     places = [2 * event["id"] + (event["resolved_at"] is not None) for event in found]
-    return page_of(found, limit, places)
+    return page_of(shown, limit, places)
 
 
 async def acknowledge_event(ctx: Context, event_id: int, body: Acknowledge) -> EventRecord:
@@ -72,13 +77,25 @@ async def acknowledge_event(ctx: Context, event_id: int, body: Acknowledge) -> E
     }
     after = await alerts.acknowledge(ctx.tx, event_id, values)
     await ctx.audit("event.acknowledge", "alert_event", event_id, before=before, after=after)
-    return after
+    return _event(after, silences_of(await notices.active_silences(ctx.tx, ctx.now)))
 
 
 async def rules(tx: Connection) -> list[Rule]:
     """All rules as they are set now, by id."""
     changed = {row["id"]: row for row in await alerts.changed_rules(tx)}
     return [_as_set(built_in.rule, changed.get(rule_id)) for rule_id, built_in in sorted(BY_ID.items())]
+
+
+def silences_of(stored: Sequence[StoredSilence]) -> list[Silence]:
+    """As the rules of telling take them."""
+    return [Silence(row["subject"], row["rule_type"]) for row in stored]
+
+
+def _event(event: StoredEvent, quiet: Sequence[Silence]) -> EventRecord:
+    held_back = event["resolved_at"] is None and silenced(
+        event["rule_type"], event["subject_type"], event["subject"], quiet
+    )
+    return EventRecord(**event, silenced=held_back)
 
 
 def _as_set(rule: Rule, changed: StoredRule | None) -> Rule:

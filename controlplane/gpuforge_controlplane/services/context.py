@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from gpuforge_controlplane.domain.access import Principal
+from gpuforge_controlplane.services.outbound import Outbound
 from gpuforge_controlplane.services.owned import OwnedGpus
 from gpuforge_controlplane.storage import audit
 from gpuforge_controlplane.storage.database import Connection
@@ -30,6 +31,7 @@ class Context:
     request_id: str
     retention: timedelta  # how long raw samples are kept
     owned: OwnedGpus = field(default_factory=OwnedGpus)  # the process's own, where requests share it
+    outbound: Outbound = field(default_factory=Outbound)
 
     async def audit(
         self,

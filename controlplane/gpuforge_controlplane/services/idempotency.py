@@ -3,14 +3,13 @@
 The claim, the work and the stored answer share one transaction, so a crash leaves all or nothing, and of
 two requests at the same instant the second waits for the first and gets its answer.
 
-A raw API key in an answer is stored sealed: XOR with HMAC-SHA256 of a stored nonce under the caller's own
-raw key, which the database does not hold. So only the caller who made the request can have it again.
+A raw API key in an answer is stored sealed under the caller's own raw key, which the database does not hold.
+So only the caller who made the request can have it again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,13 +18,10 @@ from decimal import Decimal
 import msgspec
 
 from gpuforge_controlplane.services.context import Context
+from gpuforge_controlplane.services.sealing import open_sealed, seal
 from gpuforge_controlplane.storage import idempotency
 from gpuforge_controlplane.storage.idempotency import Claim, Stored
-from gpuforge_shared import apikey
 from gpuforge_shared.errors import Conflict, Invalid
-
-_SECRET_BYTES = apikey.RANDOM_DIGITS // 2
-
 
 # Money keeps its two decimals: the repeat is the first answer to the letter.
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
@@ -97,17 +93,8 @@ def _with_secret(answer: object, name: str | None, change: Callable[[str], str])
 
 
 def _seal(wanted: Once, nonce: bytes, raw: str) -> str:
-    body = raw.removeprefix(apikey.PREFIX)[: apikey.RANDOM_DIGITS]
-    return _xor(bytes.fromhex(body), _pad(wanted, nonce)).hex()
+    return seal(wanted.bearer.encode(), nonce, raw.encode()).hex()
 
 
 def _open(wanted: Once, nonce: bytes, sealed: str) -> str:
-    return apikey.assemble(_xor(bytes.fromhex(sealed), _pad(wanted, nonce)).hex())
-
-
-def _pad(wanted: Once, nonce: bytes) -> bytes:
-    return hmac.digest(wanted.bearer.encode(), nonce, "sha256")[:_SECRET_BYTES]
-
-
-def _xor(left: bytes, right: bytes) -> bytes:
-    return bytes(a ^ b for a, b in zip(left, right, strict=True))
+    return open_sealed(wanted.bearer.encode(), nonce, bytes.fromhex(sealed)).decode()

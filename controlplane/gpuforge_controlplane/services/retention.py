@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from gpuforge_controlplane.domain.fleet import MAX_AHEAD
-from gpuforge_controlplane.storage import alerts, cycles, idempotency, kpis, metrics
+from gpuforge_controlplane.storage import alerts, cycles, idempotency, kpis, metrics, notices
 from gpuforge_controlplane.storage.database import Database
 
 EVERY_S = 60.0
@@ -32,6 +32,7 @@ async def enforce(database: Database, now: datetime, keep: timedelta) -> None:
         await cycles.prune(tx, now - CYCLES_KEPT_FOR)
         await alerts.prune(tx, now - EVENTS_KEPT_FOR)
         await kpis.prune(tx, now - HOURS_KEPT_FOR)
+        await notices.prune(tx, now - CYCLES_KEPT_FOR)
     more = True
     while more:  # a slice a transaction, so that no other write waits long
         async with database.write() as tx:

@@ -13,9 +13,35 @@ from gpuforge_controlplane.storage.alert_schema import alert_events, alert_rules
 from gpuforge_controlplane.storage.columns import from_micros
 from gpuforge_controlplane.storage.database import Connection
 from gpuforge_controlplane.storage.statements import Row, insert, record, records, tuples
-from gpuforge_shared.wire.alerts import EventRecord, EventState
+from gpuforge_shared.wire.alerts import EndReason, EventState, RuleType, Severity, SubjectType
 
-_SHOWN = [alert_events.c[name] for name in EventRecord.__annotations__]
+
+class StoredEvent(TypedDict):
+    """What people see of a row of `alert_events`."""
+
+    id: int
+    rule_id: int
+    rule_type: RuleType
+    severity: Severity
+    state: EventState
+    subject_type: SubjectType
+    subject_id: int
+    subject: str
+    tenant_id: int | None
+    cluster_id: int | None
+    value: float
+    threshold: float
+    message: str
+    reason: EndReason | None
+    started_at: datetime
+    fired_at: datetime | None
+    resolved_at: datetime | None
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+    note: str | None
+
+
+_SHOWN = [alert_events.c[name] for name in StoredEvent.__annotations__]
 
 
 class StoredRule(TypedDict):
@@ -108,7 +134,7 @@ async def page(
     rule_id: int | None,
     before_id: int,
     limit: int,
-) -> list[EventRecord]:
+) -> list[StoredEvent]:
     """The resolved or the unresolved events below `before_id`, newest first."""
     column = alert_events.c.resolved_at
     query = (
@@ -120,19 +146,19 @@ async def page(
     for name, wanted in (("tenant_id", tenant_id), ("state", state), ("rule_id", rule_id)):
         if wanted is not None:
             query = query.where(alert_events.c[name] == wanted)
-    return records(await tx.execute(query), EventRecord)
+    return records(await tx.execute(query), StoredEvent)
 
 
-async def lock_event(tx: Connection, event_id: int) -> EventRecord | None:
+async def lock_event(tx: Connection, event_id: int) -> StoredEvent | None:
     """The event, held against others until the transaction ends."""
     query = select(*_SHOWN).where(alert_events.c.id == event_id).with_for_update()
-    return record(await tx.execute(query), EventRecord)
+    return record(await tx.execute(query), StoredEvent)
 
 
-async def acknowledge(tx: Connection, event_id: int, values: Row) -> EventRecord:
+async def acknowledge(tx: Connection, event_id: int, values: Row) -> StoredEvent:
     """The event as it is now. The caller holds it, so it is there."""
     changed = update(alert_events).where(alert_events.c.id == event_id).values(**values).returning(*_SHOWN)
-    return records(await tx.execute(changed), EventRecord)[0]
+    return records(await tx.execute(changed), StoredEvent)[0]
 
 
 async def prune(tx: Connection, before: datetime) -> None:

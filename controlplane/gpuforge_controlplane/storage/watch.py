@@ -53,10 +53,24 @@ async def _gpus(tx: Connection, seconds: str) -> list[Gpu]:
         " WHERE gpu_index IS NOT NULL"
         " AND node_id IN (SELECT id FROM nodes WHERE retired_at IS NULL)"
     )
+    faults = await _faults(tx)
+    told = ("unhealthy",)
     return [
-        Gpu(gpu_id, node_id, index, at, temperature, ("unhealthy",) if status == "unhealthy" else (), used)
+        Gpu(
+            gpu_id, node_id, index, at, temperature,
+            tuple(faults.get(gpu_id, told)) if status == "unhealthy" else (), used,
+        )
         for gpu_id, node_id, index, at, temperature, status, used in await tuples(tx, query)
-    ]
+    ]  # fmt: skip
+
+
+async def _faults(tx: Connection) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for gpu_id, message in await tuples(
+        tx, "SELECT gpu_id, message FROM gpu_faults WHERE cleared_at IS NULL ORDER BY id"
+    ):
+        found.setdefault(gpu_id, []).append(message)
+    return found
 
 
 async def _holdings(tx: Connection, seconds: str) -> list[Holding]:

@@ -22,8 +22,9 @@ from gpuforge_shared.wire.fleet import Metric, MetricsBatch
 logger = logging.getLogger(__name__)
 
 BATCH = 500  # metrics a request
-RESTS = 40  # times as long as the control plane took for a batch, it has peace from us after it
-LONGEST_REST_S = 60.0
+PROBE = 100  # metrics of the first request after one that failed: thousands of agents may be sending theirs
+RESTS = 80  # times as long as the control plane took for a batch, it has peace from us after it
+LONGEST_REST_S = 300.0
 AWAY = RetryPolicy(attempts=None, base_s=1.0, cap_s=60.0)
 # a wrong key or a retired node: a person must act, and 12,500 agents must not hammer meanwhile
 REFUSED = RetryPolicy(attempts=None, base_s=30.0, cap_s=300.0)
@@ -231,10 +232,12 @@ class Pusher:
         code = error.code if isinstance(error, GPUForgeError) else type(error).__name__
         level = logging.DEBUG if code == self._trouble else logging.WARNING
         self._trouble = code
+        self._limit = min(self._limit, PROBE)
         logger.log(
             level,
-            "%s; next try in %.0f s",
+            "%s; %d samples wait and are kept; next try in %.0f s",
             error,
+            len(self._spool),
             seconds,
             extra={"node": self._identity.hostname, "code": code, "waiting": len(self._spool)},
         )

@@ -304,6 +304,7 @@ async def test_what_a_person_must_mend_is_said_once_and_asked_rarely(
     assert bench.waits.seconds == [REFUSED_FLOOR_S] * 3
     warnings = [each for each in caplog.records if each.levelno == logging.WARNING]
     assert len(warnings) == 1
+    assert "1 samples wait and are kept" in warnings[0].getMessage()
     assert "delivering again" in caplog.text
     assert bench.times() == bench.all_times()
 

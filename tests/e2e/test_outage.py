@@ -11,7 +11,7 @@ from aiohttp import web
 from gpuforge_agent.disk_spool import DiskSpool
 from gpuforge_agent.host import Host
 from gpuforge_agent.identity import Identity
-from gpuforge_agent.push import BATCH, LONGEST_REST_S, Pusher
+from gpuforge_agent.push import BATCH, LONGEST_REST_S, PROBE, Pusher
 from gpuforge_agent.sources.base import GpuIdentity, Inventory
 from gpuforge_agent.spool import Sample, Spool
 from gpuforge_client.failures import GatewayFailed
@@ -100,6 +100,7 @@ async def test_after_an_hour_every_sample_that_was_kept_arrives_once_in_order(
         assert vars(told)["lost"] == lost
     during = [at for at in asked if at < 3600]
     assert len(during) < 3600 / 20  # patience: once a minute at most, on average half of that
+    assert plane.batches[0] == PROBE
     assert max(plane.batches) <= BATCH
     assert spool.losses.damaged == 0
 
@@ -131,7 +132,7 @@ async def test_an_agent_killed_in_the_outage_goes_on_where_it_was(
     assert arrived(plane) == [(each.uuid, each.recorded_at) for each in taken]
 
 
-@pytest.mark.parametrize(("took_s", "rest_s"), [(0.01, 0.4), (0.5, 20.0), (5.0, LONGEST_REST_S)])
+@pytest.mark.parametrize(("took_s", "rest_s"), [(0.01, 0.8), (0.5, 40.0), (5.0, LONGEST_REST_S)])
 async def test_a_busy_control_plane_is_given_more_peace(
     plane: FakeControlPlane, tmp_path: Path, took_s: float, rest_s: float
 ) -> None:

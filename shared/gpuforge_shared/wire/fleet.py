@@ -79,7 +79,9 @@ class NodeRegister(AgentBody):
         default=None, description="Samples that the agent lost: its queue was full, or damaged."
     )
     gap_since: Instant | None = Field(default=None, description="Of the last loss, its oldest sample.")
-    gap_until: Instant | None = Field(default=None, description="Of the last loss, its newest sample.")
+    gap_until: Instant | None = Field(
+        default=None, description="Of the last loss, where it ends: the oldest sample that was kept."
+    )
 
 
 class NodeUpdate(HumanBody):

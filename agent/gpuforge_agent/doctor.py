@@ -152,7 +152,7 @@ def of_mig(conditions: Iterable[Health]) -> Finding:
 def of_clock(offset: ClockOffset | None) -> Finding:
     """The clock against the control plane's."""
     if offset is None:
-        return Finding(subject="clock", level="skipped", words="the control plane does not tell its time")
+        return Finding(subject="clock", level="skipped", words="not compared: no time from the control plane")
     words = f"{offset.seconds:+.2f} s against the control plane's, within {offset.bound_s:.2f} s"
     step = "keep the time with NTP here and there (timedatectl set-ntp true; chronyc tracking)"
     if offset.is_far_off:

@@ -1,7 +1,7 @@
 """An evaluation against a database: what it reads, what it writes, and what it leaves when it dies."""
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import AsyncMock
 
@@ -11,7 +11,7 @@ from gpuforge_controlplane.domain.watched import Cluster, Gpu, Holding, Node, Te
 from gpuforge_controlplane.loops import alerts as loop
 from gpuforge_controlplane.loops.leader import Leadership
 from gpuforge_controlplane.services import retention, watching
-from gpuforge_controlplane.storage import alerts, watch
+from gpuforge_controlplane.storage import alerts, billing_schema, rates, watch
 from gpuforge_controlplane.storage.health_schema import gpu_faults
 from gpuforge_controlplane.storage.leases import LeaseLostError
 from gpuforge_controlplane.storage.schema import allocations
@@ -50,7 +50,7 @@ async def test_the_picture(shelf: Shelf) -> None:
         allocations, {**held, "gpu_id": 1, "ended_at": None}, {**held, "gpu_id": 2, "ended_at": NOW}
     )
     async with shelf.database.read() as tx:
-        seen = await watch.load(tx, LONG_AGO)
+        seen = await watch.load(tx, NOW, LONG_AGO)
     assert seen.hearing_since == LONG_AGO.timestamp()
     assert seen.clusters == [Cluster(1, "east", None, seconds - 540)]
     assert seen.nodes == [Node(node, 1, "node-0", seconds - 30)]
@@ -60,6 +60,51 @@ async def test_the_picture(shelf: Shelf) -> None:
     ]
     assert seen.holdings == [Holding(1, job, tenant, seconds, "H100")]
     assert seen.tenants == [Tenant(tenant, "tenant 0", 16, 2)]
+    assert (seen.invoices, seen.metered_until) == ([], seconds)
+
+
+async def test_money_in_the_picture(shelf: Shelf) -> None:
+    """Of this month and of tenants with a budget alone; two days of 10 h H100 are 95.20 $."""
+    tenant, free = await shelf.tenant(16), await shelf.tenant(8)
+    budget = {"monthly_cents": 10_000, "updated_at": NOW}
+    day = {"day": datetime(2026, 5, 1, tzinfo=UTC), "tenant_id": tenant, "family": "H100", "rate_id": 1}
+    invoice = {
+        "tenant_id": tenant, "tenant_name": "x", "period_start": NOW, "period_end": NOW, "currency": "USD",
+        "total_cents": 1, "gpu_seconds": 1, "issued_at": NOW,
+    }  # fmt: skip
+    late, soon = NOW - timedelta(days=1), NOW + timedelta(days=1)
+    async with shelf.database.write() as tx:
+        await tx.execute(billing_schema.budgets.insert(), {"tenant_id": tenant, **budget})
+        days = [{**day, "gpu_seconds": 36_000}, {**day, "day": NOW, "gpu_seconds": 36_000}]
+        others = [
+            {**day, "tenant_id": free, "gpu_seconds": 1},
+            {**day, "family": "B200", "rate_id": 0, "gpu_seconds": 9},
+        ]
+        last_month = [{**day, "day": datetime(2026, 4, 30, tzinfo=UTC), "gpu_seconds": 36_000}]
+        await tx.execute(billing_schema.usage_days.insert(), days + others + last_month)
+        await tx.execute(
+            billing_schema.invoices.insert(),
+            [
+                {**invoice, "sequence": number, "status": status, "due_at": due}
+                for number, (status, due) in enumerate(
+                    [("pending", late), ("overdue", soon), ("pending", soon), ("paid", late), ("void", late)],
+                    1,
+                )
+            ],
+        )
+        seen = await watch.load(tx, NOW, LONG_AGO)
+        price = (await rates.book(tx)).price_micros(1)
+    assert price == 4_760_000
+    assert seen.tenants == [
+        Tenant(tenant, "tenant 0", 16, 0, 10_000, 9_520),
+        Tenant(free, "tenant 1", 8, 0),
+    ]
+    assert [(one.number, one.due_at - NOW.timestamp()) for one in seen.invoices] == [
+        ("GF-000001", -86_400),
+        ("GF-000002", 0),
+        ("GF-000003", 86_400),
+    ]
+    assert seen.metered_until is None
 
 
 async def test_one_event_whoever_evaluates_and_how_often(shelf: Shelf) -> None:

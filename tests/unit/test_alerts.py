@@ -327,6 +327,14 @@ SCENARIOS: dict[str, Scenario] = {
             (90, "resolved", "invoice_overdue", 9, "gone"),
         ],
     ),
+    "a meter that catches up after an outage of ours": Scenario(
+        rules=("metering_gap",),
+        seen=[
+            (second, Watched(hearing_since=at(3600), metered_until=at(until)))
+            for second, until in ((3600, 0), (3630, 0), (3660, 3655), (4300, 3655))
+        ],
+        changes=[(4300, "firing", "metering_gap", 0, None)],
+    ),
     "a meter that falls behind": Scenario(
         rules=("metering_gap",),
         seen=[

@@ -164,8 +164,11 @@ def _overdue_words(view: View, invoice_id: int, _value: float) -> Words:
 
 
 def _metering(view: View) -> Iterator[Reading]:
-    if view.watched.metered_until is not None:
-        yield Reading(0, max(0.0, view.now - view.watched.metered_until))
+    """After an outage of ours the meter, too, has to catch up first."""
+    until = view.watched.metered_until
+    if until is not None:
+        known = view.listening or until >= view.watched.hearing_since
+        yield Reading(0, max(0.0, view.now - until) if known else None)
 
 
 def _metering_words(_view: View, _subject_id: int, value: float) -> Words:

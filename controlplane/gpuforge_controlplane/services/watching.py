@@ -31,7 +31,7 @@ async def run_evaluation(
     async with database.read() as tx:
         known = await rules(tx)
         events = await alerts.open_events(tx)
-        watched = await watch.load(tx, hearing_since)
+        watched = await watch.load(tx, now, hearing_since)
     # In a thread: at 100,000 GPUs this takes a while, and requests are to go on.
     changes, seen = await asyncio.to_thread(_judge, known, watched, events, now.timestamp())
     async with database.write() as tx:

@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 
-from gpuforge_controlplane.domain.watched import Cluster, Gpu, Holding, Node, Tenant, Watched
+from gpuforge_controlplane.domain.budgets import month_start
+from gpuforge_controlplane.domain.invoicing import InvoiceStatus, number_of
+from gpuforge_controlplane.domain.pricing import lines_of, total_cents
+from gpuforge_controlplane.domain.watched import Cluster, Gpu, Holding, Invoice, Node, Tenant, Watched
+from gpuforge_controlplane.storage import budgets, ledger, rates
+from gpuforge_controlplane.storage.billing_schema import invoices
 from gpuforge_controlplane.storage.database import Connection
+from gpuforge_controlplane.storage.schema import allocations
 from gpuforge_controlplane.storage.statements import tuples
 
 # Times are wanted as seconds since the epoch.
 _SECONDS = {"sqlite": "({} / 1000000.0)", "postgresql": "extract(epoch FROM {})::float8"}
 
 
-async def load(tx: Connection, hearing_since: datetime) -> Watched:
-    """The picture at this moment; `hearing_since` as in `Watched`."""
+async def load(tx: Connection, now: datetime, hearing_since: datetime) -> Watched:
+    """The picture at `now`; `hearing_since` as in `Watched`."""
     seconds = _SECONDS[tx.dialect.name]
     return Watched(
         hearing_since=hearing_since.timestamp(),
@@ -24,7 +30,9 @@ async def load(tx: Connection, hearing_since: datetime) -> Watched:
         nodes=await _nodes(tx, seconds),
         gpus=await _gpus(tx, seconds),
         holdings=await _holdings(tx, seconds),
-        tenants=await _tenants(tx),
+        tenants=await _tenants(tx, now),
+        invoices=await _invoices(tx, now),
+        metered_until=await _metered_until(tx),
     )
 
 
@@ -82,7 +90,8 @@ async def _holdings(tx: Connection, seconds: str) -> list[Holding]:
     return [Holding(*row) for row in await tuples(tx, query)]
 
 
-async def _tenants(tx: Connection) -> list[Tenant]:
+async def _tenants(tx: Connection, now: datetime) -> list[Tenant]:
+    limits, spent = await _spending(tx, now)
     # A running job holds exactly the GPUs it asked for: no need to count allocations one by one.
     found = await tx.execute(
         text(
@@ -91,4 +100,48 @@ async def _tenants(tx: Connection) -> list[Tenant]:
             " WHERE t.status = 'active' GROUP BY t.id, t.name, t.gpu_quota"
         )
     )
-    return [Tenant(row[0], row[1], row[2], int(row[3])) for row in found]
+    return [
+        Tenant(row[0], row[1], row[2], int(row[3]), limits.get(row[0]), spent.get(row[0], 0)) for row in found
+    ]
+
+
+async def _spending(tx: Connection, now: datetime) -> tuple[dict[int, int], dict[int, int]]:
+    """Budgets and what this month's metered time costs, in cents, of tenants with a budget."""
+    limits = await budgets.every(tx)
+    if not limits:
+        return {}, {}
+    seconds: dict[int, dict[tuple[str, int | None], int]] = {tenant_id: {} for tenant_id in limits}
+    for row in await ledger.day_sums(tx, since=month_start(now)):
+        if (mine := seconds.get(row["tenant_id"])) is not None:
+            key = row["family"], row["rate_id"] or None
+            mine[key] = mine.get(key, 0) + row["gpu_seconds"]
+    book = await rates.book(tx)
+    return limits, {tenant_id: total_cents(lines_of(held, book)) for tenant_id, held in seconds.items()}
+
+
+async def _invoices(tx: Connection, now: datetime) -> list[Invoice]:
+    """What is not paid; what somebody called overdue is so from now on at the latest."""
+    table = invoices.c
+    found = await tx.execute(
+        select(table.id, table.sequence, table.tenant_id, table.due_at, table.status)
+        .where(table.status.in_((str(InvoiceStatus.PENDING), str(InvoiceStatus.OVERDUE))))
+        .order_by(table.id)
+    )
+    return [
+        Invoice(
+            row.id,
+            number_of(row.sequence),
+            row.tenant_id,
+            (min(row.due_at, now) if row.status == InvoiceStatus.OVERDUE else row.due_at).timestamp(),
+        )
+        for row in found
+    ]
+
+
+async def _metered_until(tx: Connection) -> float | None:
+    """Up to when all that jobs held is in the ledger; None where nothing waits for the meter."""
+    table = allocations.c
+    behind: datetime | None = await tx.scalar(
+        select(func.min(func.coalesce(table.metered_until, table.started_at))).where(~table.settled)
+    )
+    return None if behind is None else behind.timestamp()

@@ -89,6 +89,7 @@ async def _invoice(plane: Plane, tenant_id: int) -> int:
 def examples(scene: Scene) -> dict[tuple[str, str], Example]:
     """By method and path template; none takes away what another one speaks of."""
     site, spare = scene.site, scene.spare
+    fallen_off = {"code": 79, "seen_at": "2026-05-09T11:59:00Z"}  # a fault that waits for an operator's word
     requests: dict[tuple[str, str], Any] = {
         ("GET", "/api/clusters"): Example(path="/api/clusters"),
         ("POST", "/api/clusters"): Example(path="/api/clusters", body={"name": "new", "region": "eu-1"}),
@@ -103,7 +104,8 @@ def examples(scene: Scene) -> dict[tuple[str, str], Example]:
         ("DELETE", "/api/clusters/nodes/{node_id}"): Example(path=f"/api/clusters/nodes/{spare.node_id}"),
         ("POST", "/api/clusters/nodes/{node_id}/health"): Example(
             path=f"/api/clusters/nodes/{site.node_id}/health",
-            body={"gpus": [{"gpu_id": site.gpu_ids[1], "unreadable": "lost"}]},
+            body={"gpus": [{"gpu_id": site.gpu_ids[1], "xids": [fallen_off]}]},
+            once=True,
         ),
         ("POST", "/api/gpus/{gpu_id}/clear-fault"): Example(
             path=f"/api/gpus/{site.gpu_ids[1]}/clear-fault", body={"note": "reseated"}

@@ -88,8 +88,8 @@ class FakeControlPlane:
         return answer
 
     def _faulty(self, request: web.Request, body: Any) -> web.Response | None:
-        if self.lasting is not None:
-            return self.lasting(request, body)
+        if self.lasting is not None and (answer := self.lasting(request, body)) is not None:
+            return answer
         if self.faults and (answer := self.faults[0](request, body)) is not None:
             self.faults.popleft()
             return answer

@@ -1,0 +1,88 @@
+"""The agent's reports of health: sent at their pace and at once with news, borne by old control planes."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from gpuforge_shared.wire.health import NodeReport
+from tests.fake_control_plane import FakeControlPlane, problem
+from tests.fakenvml.library import FakeNvml, eight_gpus, fakenvml, fakenvml_libraries
+from tests.running_agent import GPUS, RunningAgent, environment, process
+
+__all__ = ["fakenvml", "fakenvml_libraries"]
+
+
+@pytest.fixture
+async def plane() -> AsyncIterator[FakeControlPlane]:
+    async with FakeControlPlane().serving() as plane:
+        yield plane
+
+
+def reasons(report: dict[str, Any]) -> list[str | None]:
+    """Why each GPU can't be read."""
+    return [gpu["unreadable"] for gpu in report["gpus"]]
+
+
+async def test_a_node_reports_again_and_again_once_it_is_registered(plane: FakeControlPlane) -> None:
+    agent = RunningAgent(plane.url, plane.key)
+    async with agent.running():
+        await plane.until(lambda plane: len(plane.reports) >= 3)
+    ids = [gpu["id"] for gpu in plane.gpus]
+    for report in plane.reports:
+        NodeReport.model_validate(report, strict=False)
+        assert [gpu["gpu_id"] for gpu in report["gpus"]] == ids
+        assert reasons(report) == [None] * GPUS
+    assert plane.requests.index("POST /api/clusters/gpus") < plane.requests.index(
+        "POST /api/clusters/nodes/100/health"
+    )
+
+
+async def test_a_control_plane_that_knows_no_reports_gets_all_else(plane: FakeControlPlane) -> None:
+    def older(request: web.Request, _: Any) -> web.Response | None:
+        return problem(404, "no_such_route") if request.path.endswith("/health") else None
+
+    agent = RunningAgent(plane.url, plane.key)
+    plane.lasting = older
+    async with agent.running():
+        await plane.until(lambda plane: plane.requests.count("POST /api/clusters/nodes/100/health") >= 2)
+        stored = len(plane.metrics)
+        await plane.until(lambda plane: len(plane.metrics) > stored)
+    assert plane.reports == []
+
+
+async def test_a_lost_gpu_is_told_at_once_and_usr1_lets_go_of_the_driver(
+    plane: FakeControlPlane, fakenvml: FakeNvml
+) -> None:
+    host = eight_gpus()
+    settings = {
+        "GPUFORGE_SOURCE": "nvml",
+        "GPUFORGE_NVML_LIBRARY": str(fakenvml.library),
+        "FAKENVML_STATE": str(fakenvml.state),
+        "GPUFORGE_HEARTBEAT_INTERVAL_S": "600",  # reports of their own pace come long after this test
+    }
+    env = environment(plane.url, plane.key, **settings)
+    async with process("gpuforge_agent", "run", "--interval", "0.1", env=env) as agent:
+        await plane.until(lambda plane: len(plane.metrics) >= 8)
+        fakenvml.show(host.with_gpu(3, host.gpus[3].lost()))
+        await plane.until(lambda plane: bool(plane.reports))
+        assert reasons(plane.reports[-1]) == [*[None] * 3, "lost", *[None] * 4]
+        fakenvml.show(host)
+        await plane.until(lambda plane: reasons(plane.reports[-1]) == [None] * 8)
+        agent.send_signal(signal.SIGUSR1)
+        await plane.until(lambda plane: reasons(plane.reports[-1]) == ["driver_absent"] * 8)
+        assert not await readers(agent.pid), "the driver is still held"
+        agent.terminate()
+        async with asyncio.timeout(20):
+            await agent.communicate()
+
+
+async def readers(pid: int) -> list[str]:
+    """The processes that this one started and that live."""
+    listing = await asyncio.create_subprocess_exec(
+        "ps", "-o", "pid=", "--ppid", str(pid), stdout=asyncio.subprocess.PIPE
+    )
+    return (await listing.communicate())[0].decode().split()

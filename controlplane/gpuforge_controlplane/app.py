@@ -35,6 +35,7 @@ from gpuforge_controlplane.services.outbound import Outbound
 from gpuforge_controlplane.services.owned import OwnedGpus
 from gpuforge_controlplane.services.payments import PaymentDesk
 from gpuforge_controlplane.services.sample import SampleFleet
+from gpuforge_controlplane.services.submissions import Submissions
 from gpuforge_controlplane.storage.database import Database, schema_revision, throwaway
 from gpuforge_shared.clock import Clock, utc_now
 
@@ -91,6 +92,7 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock = utc_now) 
             sample=shown,
             keyring=KeyRing(database, clock),
             ingest=Ingest(database, keep),
+            submissions=Submissions(database),
             observations=Observations(),
             traffic=Traffic(),
             owned=OwnedGpus(),

@@ -1,9 +1,17 @@
 """Jobs over HTTP: submitting, every move from status to status, dry runs, lists, who sees what."""
 
 import asyncio
+from collections.abc import Sequence
 from itertools import product
 
+import pytest
+
 from gpuforge_controlplane.domain.lifecycle import TERMINAL, TRANSITIONS, Actor, JobStatus
+from gpuforge_controlplane.storage import jobs as stored_jobs
+from gpuforge_controlplane.storage.database import Connection
+from gpuforge_controlplane.storage.jobs import StoredJob
+from gpuforge_controlplane.storage.statements import Row
+from gpuforge_shared.errors import Conflict
 from tests.api.harness import START, Caller, Json, Plane
 from tests.api.work import A100, H100, Work, broken
 
@@ -248,6 +256,55 @@ async def test_a_dry_run_tells_when_and_stores_nothing(work: Work) -> None:
     wet = await work.submit(1, 8, estimated_duration_min=10)
     explained = await work.explain(wet["id"])
     assert {name: later[name] for name in explained} == {**explained, "job_id": None}
+
+
+async def test_submissions_that_arrive_together_get_each_its_own_answer(work: Work) -> None:
+    await work.cluster(8)
+    tenant = await work.tenant(4)
+    kinds: list[tuple[Json, int, str]] = [
+        ({}, 201, "queued"),
+        ({"gpu_count": 9}, 201, "blocked"),
+        ({"cluster_id": 99}, 404, "cluster_not_found"),
+        ({"tenant_id": tenant, "gpu_count": 5}, 201, "blocked"),
+        ({"tenant_id": 99}, 404, "tenant_not_found"),
+    ]
+    asked = [{**JOB, **kinds[number % 5][0], "name": f"job {number}"} for number in range(40)]
+    answers = await asyncio.gather(
+        *(
+            work.admin.post("/api/jobs", body, headers={"X-Request-Id": f"request-{number}"})
+            for number, body in enumerate(asked)
+        )
+    )
+    for number, answer in enumerate(answers):
+        _, status, word = kinds[number % 5]
+        assert (answer.status, answer.body["status"] if status == 201 else answer.code) == (status, word)
+    made = {answer.body["id"]: answer.body["name"] for answer in answers if answer.status == 201}
+    stored = {job["id"]: job["name"] for job in await work.admin.read("/api/jobs")}
+    assert made == stored
+    audited = await work.admin.read("/api/audit?object_type=job&limit=100")
+    assert {(row["object_id"], row["request_id"]) for row in audited} == {
+        (job_id, name.replace("job ", "request-")) for job_id, name in made.items()
+    }
+    assert await broken(work.plane.database) == []
+
+
+async def test_a_submission_that_breaks_takes_no_other_with_it(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await work.cluster(8)
+    create = stored_jobs.create
+
+    async def picky(tx: Connection, rows: Sequence[Row]) -> list[StoredJob]:
+        made = await create(tx, rows)
+        if any(row["name"] == "job 3" for row in rows):
+            raise Conflict("this one alone")
+        return made
+
+    monkeypatch.setattr(stored_jobs, "create", picky)
+    bodies = [{**JOB, "name": f"job {number}"} for number in range(12)]
+    answers = await asyncio.gather(*(work.admin.post("/api/jobs", body) for body in bodies))
+    assert [answer.status for answer in answers] == [409 if number == 3 else 201 for number in range(12)]
+    assert len(await work.admin.read("/api/jobs")) == 11
 
 
 async def test_the_list_by_filter_and_page(work: Work) -> None:

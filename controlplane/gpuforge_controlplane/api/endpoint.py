@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -26,6 +27,7 @@ from gpuforge_controlplane.services.live import Live
 from gpuforge_controlplane.services.outbound import Outbound
 from gpuforge_controlplane.services.owned import OwnedGpus
 from gpuforge_controlplane.services.payments import PaymentDesk
+from gpuforge_controlplane.services.submissions import Submission, Submissions
 from gpuforge_controlplane.storage.database import Connection, Database
 from gpuforge_shared.clock import Clock
 from gpuforge_shared.errors import (
@@ -56,6 +58,7 @@ class Api:
     sample: Database | None  # the built-in sample fleet, for anonymous readers
     keyring: KeyRing
     ingest: Ingest
+    submissions: Submissions
     observations: Observations
     traffic: Traffic
     owned: OwnedGpus
@@ -106,13 +109,19 @@ async def answer(api: Api, route: Route, request: web.Request) -> web.StreamResp
     if route.stream:
         streamed: web.StreamResponse = await route.service(api, request, caller, call.inputs["query"])
         return streamed
-    if route.hot and "Idempotency-Key" not in request.headers:
-        return _render(route, request, Reply(status=200, answer=await _accept(api, caller, call)))
+    keyed = "Idempotency-Key" in request.headers
+    if route.hot and not keyed and not _is_dry(call):
+        return _render(route, request, await _accept(api, request, caller, call))
     if route.writes:
         return await _write(api, route, request, caller, call)
     async with caller.database.read() as tx:
         found = await route.service(_context(api, request, caller, tx), *call.ids.values(), **call.inputs)
-    return _render(route, request, Reply(status=200, answer=found))
+    return _render(route, request, _reply(route, found))
+
+
+def _is_dry(call: Call) -> bool:
+    """Whether the request only asks what it would do."""
+    return getattr(call.inputs.get("query"), "dry_run", False)
 
 
 async def read_body(request: web.Request) -> bytes:
@@ -157,8 +166,15 @@ def _anonymous(api: Api, route: Route) -> Caller:
     return Caller(principal=principal, database=database, bearer=None, demo=api.demo)
 
 
-async def _accept(api: Api, caller: Caller, call: Call) -> object:
-    batch: MetricsBatch = call.inputs["body"]
+async def _accept(api: Api, request: web.Request, caller: Caller, call: Call) -> Reply:
+    body = call.inputs["body"]
+    if isinstance(body, MetricsBatch):
+        return Reply(status=200, answer=await _ingest(api, caller, body))
+    one = Submission(body=body, context=partial(_context, api, request, caller))
+    return Reply(status=201, answer=await api.submissions.submit(one))
+
+
+async def _ingest(api: Api, caller: Caller, batch: MetricsBatch) -> object:
     accepted = await api.ingest.accept(batch, caller.principal, api.clock())
     api.observations.samples(
         accepted=accepted["accepted"],
@@ -235,7 +251,7 @@ def _body(route: Route, request: web.Request, payload: bytes) -> object:
         raise UnsupportedMediaType(
             f"send the body as Content-Type: application/json, not {request.content_type}"
         )
-    if route.hot:
+    if route.body is MetricsBatch:
         return ingest.decode(payload)
     assert isinstance(route.body, type)
     assert issubclass(route.body, BaseModel)

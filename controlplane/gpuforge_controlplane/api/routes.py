@@ -130,7 +130,7 @@ ROUTES: tuple[Route, ...] = (
         service=jobs.list_jobs, query=jobs_wire.JobsQuery, answer=list[jobs_wire.JobRecord],
     ),
     Route(
-        method="POST", path="/api/jobs", tag=_JOBS, access=_WRITE_TENANTS, status=(201, 200),
+        method="POST", path="/api/jobs", tag=_JOBS, access=_WRITE_TENANTS, status=(201, 200), hot=True,
         service=queueing.submit_job, body=jobs_wire.JobCreate, query=jobs_wire.JobSubmit,
         answer=jobs_wire.JobRecord | jobs_wire.DryRun,
     ),

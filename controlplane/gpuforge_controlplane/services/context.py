@@ -43,7 +43,21 @@ class Context:
         after: Mapping[str, object] | None = None,
     ) -> None:
         """Record this write in its own transaction. Never hand in a raw key."""
-        row = {
+        await audit.append(
+            self.tx, self.audit_row(action, object_type, object_id, before=before, after=after)
+        )
+
+    def audit_row(
+        self,
+        action: str,
+        object_type: str,
+        object_id: int | None,
+        *,
+        before: Mapping[str, object] | None = None,
+        after: Mapping[str, object] | None = None,
+    ) -> dict[str, object]:
+        """What `audit` records."""
+        return {
             "at": self.now,
             "principal": self.principal.name,
             "action": action,
@@ -53,7 +67,6 @@ class Context:
             "after": after,
             "request_id": self.request_id,
         }
-        await audit.append(self.tx, row)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,10 @@
-"""Jobs: submitting, moving, listing; who may see them is decided here."""
+"""Jobs: moving, listing; who may see them is decided here."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-from gpuforge_controlplane.domain.admission import refusal
-from gpuforge_controlplane.domain.families import family_of
 from gpuforge_controlplane.domain.fleet import OFFLINE_AFTER
 from gpuforge_controlplane.domain.lifecycle import IllegalTransition, JobStatus, Unchanged, transition
 from gpuforge_controlplane.domain.quota import Tenant, remaining
@@ -21,19 +19,10 @@ from gpuforge_controlplane.storage.jobs import Event, StoredJob
 from gpuforge_controlplane.storage.statements import Row
 from gpuforge_shared.errors import Conflict, not_found
 from gpuforge_shared.wire.base import MAX_ID
-from gpuforge_shared.wire.jobs import JobCreate, JobDetail, JobRecord, JobsQuery, JobUpdate
+from gpuforge_shared.wire.jobs import JobDetail, JobRecord, JobsQuery, JobUpdate
 
-_NEXT_CYCLE = "the next scheduling cycle decides"
+NEXT_CYCLE = "the next scheduling cycle decides"
 _KEPT_FOR = re.compile(r"kept for job \d+ \([^,]*, expected")
-
-
-async def create_job(ctx: Context, body: JobCreate) -> JobRecord:
-    """Submit a job: queued, or blocked with a reason where someone must change something first."""
-    values = await admitted(ctx, body)
-    stored = await jobs.create(ctx.tx, values)
-    await jobs.note(ctx.tx, [_event(ctx, stored["id"], None, stored["status"], stored["block_reason"])])
-    await ctx.audit("job.create", "job", stored["id"], after=stored)
-    return _record(stored, None if stored["status"] == "blocked" else _NEXT_CYCLE)
 
 
 async def list_jobs(ctx: Context, query: JobsQuery) -> Page[list[JobRecord]]:
@@ -86,7 +75,7 @@ async def job_records(ctx: Context, stored: Sequence[StoredJob]) -> list[JobReco
     """Jobs as clients see them; queued ones with the reason they wait for, as the last cycle saw it."""
     queued = [job for job in stored if job["status"] == "queued"]
     pending = await _pending_reasons(ctx, queued) if queued else {}
-    return [_record(job, pending.get(job["id"])) for job in stored]
+    return [record_of(job, pending.get(job["id"])) for job in stored]
 
 
 def visible(ctx: Context, job: StoredJob | None, job_id: int) -> StoredJob:
@@ -94,34 +83,6 @@ def visible(ctx: Context, job: StoredJob | None, job_id: int) -> StoredJob:
     if job is None or ctx.principal.tenant_id not in (None, job["tenant_id"]):
         raise not_found("job", job_id)
     return job
-
-
-async def admitted(ctx: Context, body: JobCreate) -> Row:
-    """The row of a submitted job: queued, or blocked with its reason. NotFound for what it names in vain."""
-    if not await fleet.clusters_page(ctx.tx, only=body.cluster_id, limit=1):
-        raise not_found("cluster", body.cluster_id)
-    tenant = await _tenant(ctx, body.tenant_id)
-    family = None if body.gpu_type is None else family_of(body.gpu_type)
-    reason = refusal(body.gpu_count, family, tenant, await ctx.owned.of(ctx.tx, body.cluster_id, ctx.now))
-    return body.model_dump() | {
-        "tenant_id": None if tenant is None else tenant.id,
-        "family": family,  # a preference that names no known family does not bind
-        "status": "queued" if reason is None else "blocked",
-        "block_reason": None if reason is None else str(reason),
-        "requeues": 0,
-        "submitted_at": ctx.now,
-    }
-
-
-async def _tenant(ctx: Context, asked: int | None) -> Tenant | None:
-    own = ctx.principal.tenant_id
-    tenant_id = own if asked is None else asked
-    if tenant_id is None:
-        return None
-    stored = await tenants.by_id(ctx.tx, tenant_id)
-    if stored is None or own not in (None, tenant_id):
-        raise not_found("tenant", tenant_id)
-    return Tenant(id=tenant_id, quota=stored["gpu_quota"], active=stored["status"] == "active")
 
 
 async def _start_now(ctx: Context, job: StoredJob) -> None:
@@ -148,7 +109,7 @@ async def _move_waiting(ctx: Context, job: StoredJob, after: JobStatus, reason: 
     if after is JobStatus.CANCELLED:
         values["ended_at"] = ctx.now
     await jobs.move(ctx.tx, [job["id"]], expected=(job["status"],), values=values)
-    await jobs.note(ctx.tx, [_event(ctx, job["id"], job["status"], str(after), values["block_reason"])])
+    await jobs.note(ctx.tx, [event_of(ctx, job["id"], job["status"], str(after), values["block_reason"])])
 
 
 async def _pending_reasons(ctx: Context, queued: Sequence[StoredJob]) -> dict[int, str]:
@@ -165,7 +126,7 @@ async def _pending_reasons(ctx: Context, queued: Sequence[StoredJob]) -> dict[in
             reasons[job["id"]] = str(quota_full(job["gpu_count"], tenant, taken))
         else:
             shape = shape_name((job["cluster_id"], job["family"]), job["gpu_count"])
-            reasons[job["id"]] = discreet(ctx, shortages.get(shape, _NEXT_CYCLE))
+            reasons[job["id"]] = discreet(ctx, shortages.get(shape, NEXT_CYCLE))
     return reasons
 
 
@@ -198,7 +159,8 @@ def expected_s(estimate_min: int | None, limit_min: int | None) -> int | None:
     return None if estimate_min is None else 60 * estimate_min
 
 
-def _record(job: StoredJob, pending: str | None) -> JobRecord:
+def record_of(job: StoredJob, pending: str | None) -> JobRecord:
+    """A job as clients see it; `pending`: why it waits, if it does."""
     return JobRecord(
         id=job["id"],
         cluster_id=job["cluster_id"],
@@ -221,7 +183,8 @@ def _record(job: StoredJob, pending: str | None) -> JobRecord:
     )
 
 
-def _event(ctx: Context, job_id: int, before: str | None, after: str, reason: str | None) -> Event:
+def event_of(ctx: Context, job_id: int, before: str | None, after: str, reason: str | None) -> Event:
+    """A row of a job's history, in the caller's name."""
     return Event(
         job_id=job_id,
         at=ctx.now,

@@ -15,14 +15,13 @@ from gpuforge_controlplane.domain.scheduler import plan, waiting_reason
 from gpuforge_controlplane.domain.snapshot import QueuedJob, Snapshot, snapshot_of
 from gpuforge_controlplane.services.context import Context, Page, Upserted, decode_cursor, page_of
 from gpuforge_controlplane.services.jobs import (
-    admitted,
-    create_job,
     discreet,
     expected_s,
     job_records,
     queued_job,
     visible,
 )
+from gpuforge_controlplane.services.submissions import admitted, create_job
 from gpuforge_controlplane.storage import cycles, fleet, jobs, snapshots
 from gpuforge_controlplane.storage.snapshots import Rows
 from gpuforge_shared.wire.base import MAX_ID

@@ -12,9 +12,10 @@ from gpuforge_controlplane.domain.fleet import OFFLINE_AFTER
 from gpuforge_controlplane.domain.pricing import PUBLISHED
 from gpuforge_controlplane.domain.scheduler import plan
 from gpuforge_controlplane.domain.snapshot import snapshot_of
-from gpuforge_controlplane.services import fleet, inventory, invoices, jobs, scheduling, tenants
+from gpuforge_controlplane.services import fleet, inventory, invoices, scheduling, tenants
 from gpuforge_controlplane.services.context import Context
 from gpuforge_controlplane.services.keys import mint
+from gpuforge_controlplane.services.submissions import create_job
 from gpuforge_controlplane.storage import metrics, payments, rates, snapshots
 from gpuforge_controlplane.storage.database import Connection, Database
 from gpuforge_controlplane.storage.metrics import Sample
@@ -131,7 +132,7 @@ async def _build_jobs(ctx: Context) -> None:
         await tenants.create_tenant(ctx, TenantCreate(name=name, gpu_quota=quota, plan_tier=tier))
     for tenant_id, cluster_id, name, gpus in _JOBS:
         body = JobCreate(cluster_id=cluster_id, tenant_id=tenant_id, name=name, gpu_count=gpus)
-        await jobs.create_job(ctx, body)
+        await create_job(ctx, body)
     rows = await snapshots.load(ctx.tx, ctx.now - OFFLINE_AFTER)
     decided = plan(snapshot_of(*rows), ctx.now.timestamp())
     await scheduling.start(ctx.tx, decided.starts, ctx.now, scheduling.ACTOR)

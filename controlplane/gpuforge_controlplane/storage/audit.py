@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 from sqlalchemy import select
 
@@ -13,8 +15,14 @@ from gpuforge_shared.wire.keys import AuditQuery, AuditRecord
 
 async def append(tx: Connection, row: Row) -> None:
     """Add a row; `before` and `after` may hold times, which JSON keeps as text."""
-    plain = {name: msgspec.to_builtins(row[name]) for name in ("before", "after")}
-    await tx.execute(insert(tx, audit_log).values(**row | plain))
+    await append_all(tx, [row])
+
+
+async def append_all(tx: Connection, rows: Sequence[Row]) -> None:
+    """Add rows by one statement."""
+    plain = [row | {name: msgspec.to_builtins(row[name]) for name in ("before", "after")} for row in rows]
+    if plain:
+        await tx.execute(insert(tx, audit_log), plain)
 
 
 async def page(tx: Connection, query: AuditQuery, *, before_id: int, limit: int) -> list[AuditRecord]:

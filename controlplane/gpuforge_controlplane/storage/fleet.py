@@ -94,6 +94,12 @@ async def clusters_page(
     return records(await tx.execute(query), StoredCluster)
 
 
+async def clusters_among(tx: Connection, cluster_ids: Sequence[int]) -> list[int]:
+    """Those of `cluster_ids` that there are."""
+    query = select(clusters.c.id).where(is_among(tx, clusters.c.id, cluster_ids)).order_by(clusters.c.id)
+    return list((await tx.execute(query)).scalars())
+
+
 async def lock_clusters(tx: Connection, cluster_ids: Sequence[int]) -> None:
     """Be the only one who allocates in these clusters until the transaction ends.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from sqlalchemy import func, literal, select, update
 
@@ -62,9 +62,14 @@ class Event(TypedDict):
     actor: str
 
 
-async def create(tx: Connection, values: Row) -> StoredJob:
-    made = insert(tx, jobs).values(**values).returning(*jobs.c)
-    return records(await tx.execute(made), StoredJob)[0]
+async def create(tx: Connection, rows: Sequence[Row]) -> list[StoredJob]:
+    """The new rows, alike in their columns, in order."""
+    if not rows:
+        return []
+    made = insert(tx, jobs).returning(jobs.c.id, sort_by_parameter_order=True)
+    ids = (await tx.execute(made, rows)).scalars()
+    blank = dict.fromkeys(jobs.c.keys())
+    return [cast("StoredJob", blank | row | {"id": job_id}) for row, job_id in zip(rows, ids, strict=True)]
 
 
 async def by_id(tx: Connection, job_id: int) -> StoredJob | None:

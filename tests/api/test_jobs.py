@@ -307,6 +307,13 @@ async def test_a_submission_that_breaks_takes_no_other_with_it(
     assert len(await work.admin.read("/api/jobs")) == 11
 
 
+async def test_a_dry_run_waits_for_no_writer(work: Work) -> None:
+    await work.cluster(8)
+    async with work.plane.database.write():
+        answer = await asyncio.wait_for(work.admin.post("/api/jobs?dry_run=true", JOB), 10)
+    assert (answer.status, answer.body["status"]) == (200, "running")
+
+
 async def test_the_list_by_filter_and_page(work: Work) -> None:
     east, west = await work.cluster(4), await work.cluster(4, name="west")
     acme = await work.tenant(8)

@@ -110,9 +110,10 @@ async def answer(api: Api, route: Route, request: web.Request) -> web.StreamResp
         streamed: web.StreamResponse = await route.service(api, request, caller, call.inputs["query"])
         return streamed
     keyed = "Idempotency-Key" in request.headers
-    if route.hot and not keyed and not _is_dry(call):
+    reads = not route.writes or (_is_dry(call) and not keyed)
+    if route.hot and not reads and not keyed:
         return _render(route, request, await _accept(api, request, caller, call))
-    if route.writes:
+    if not reads:
         return await _write(api, route, request, caller, call)
     async with caller.database.read() as tx:
         found = await route.service(_context(api, request, caller, tx), *call.ids.values(), **call.inputs)
@@ -120,7 +121,7 @@ async def answer(api: Api, route: Route, request: web.Request) -> web.StreamResp
 
 
 def _is_dry(call: Call) -> bool:
-    """Whether the request only asks what it would do."""
+    """Whether the request only asks what it would do: then it reads, and holds no writer up."""
     return getattr(call.inputs.get("query"), "dry_run", False)
 
 

@@ -91,9 +91,7 @@ async def preview_job(ctx: Context, body: JobCreate) -> DryRun:
         estimate_s=expected_s(body.estimated_duration_min, body.time_limit_min),
     )
     rows = await snapshots.load(ctx.tx, ctx.now - OFFLINE_AFTER, cluster_id=body.cluster_id)
-    decided = plan(
-        snapshot_of(rows.nodes, rows.tenants, rows.running, [*rows.waiting, job]), ctx.now.timestamp()
-    )
+    decided = await asyncio.to_thread(_with, rows, job, ctx.now.timestamp())
     mine = next((start for start in decided.starts if start.job.id == MAX_ID), None)
     if mine is None:
         waiting = await asyncio.to_thread(_waiting, ctx, rows, job)
@@ -145,6 +143,10 @@ async def scheduling_metrics(ctx: Context) -> SchedulingMetrics:
         ),
         clusters=queues,
     )
+
+
+def _with(rows: Rows, job: QueuedJob, now: float) -> Plan:
+    return plan(snapshot_of(rows.nodes, rows.tenants, rows.running, [*rows.waiting, job]), now)
 
 
 def _waiting(ctx: Context, rows: Rows, job: QueuedJob) -> JobExplanation:

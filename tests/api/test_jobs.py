@@ -417,6 +417,18 @@ async def test_a_tenants_key_knows_its_own_jobs_alone(work: Work) -> None:
     assert (await ours.patch(f"/api/jobs/{mine['id']}", {"status": "completed"})).status == 200
 
 
+async def test_a_tenants_key_starts_nothing_past_the_queue(work: Work) -> None:
+    await work.cluster(8)
+    ours = await tenants_key(work.plane, await work.tenant(8))
+    job_id = (await ours.write("/api/jobs", JOB))["id"]
+    answer = await ours.patch(f"/api/jobs/{job_id}", {"status": "running"})
+    assert (answer.status, answer.code) == (403, "past_the_queue")
+    assert await work.states(job_id) == ["queued"]
+    assert (await work.move(job_id, "running")).status == 200  # an operator's key may
+    again = await ours.patch(f"/api/jobs/{job_id}", {"status": "running"})
+    assert (again.status, again.body["status"]) == (200, "running")  # no change, as for any status
+
+
 async def test_a_tenants_key_learns_nothing_of_whom_it_waits_for(work: Work) -> None:
     cluster = await work.cluster(8, 8)
     acme = await work.tenant(16)

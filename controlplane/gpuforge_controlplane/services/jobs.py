@@ -17,7 +17,7 @@ from gpuforge_controlplane.services.scheduling import end_job, shape_name, start
 from gpuforge_controlplane.storage import cycles, fleet, jobs, snapshots, tenants
 from gpuforge_controlplane.storage.jobs import Event, StoredJob
 from gpuforge_controlplane.storage.statements import Row
-from gpuforge_shared.errors import Conflict, not_found
+from gpuforge_shared.errors import Conflict, Forbidden, not_found
 from gpuforge_shared.wire.base import MAX_ID
 from gpuforge_shared.wire.jobs import JobDetail, JobRecord, JobsQuery, JobUpdate
 
@@ -60,6 +60,11 @@ async def update_job(ctx: Context, job_id: int, body: JobUpdate) -> JobRecord:
     if isinstance(move, Unchanged):
         return (await job_records(ctx, [before]))[0]
     if move.after is JobStatus.RUNNING:
+        if ctx.principal.tenant_id is not None:
+            raise Forbidden(
+                "a tenant's key starts no job past the queue; the scheduler starts it in its turn",
+                code="past_the_queue",
+            )
         await _start_now(ctx, before)
     elif move.frees_gpus:
         await end_job(ctx.tx, [job_id], move.after, ctx.now, None, ctx.principal.name, ctx.now)

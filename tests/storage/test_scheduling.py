@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from gpuforge_controlplane.domain.decisions import Plan, Start
@@ -11,8 +12,9 @@ from gpuforge_controlplane.services import scheduling
 from gpuforge_controlplane.services.scheduling import run_cycle, start
 from gpuforge_controlplane.storage import jobs
 from gpuforge_controlplane.storage.database import Connection
-from gpuforge_controlplane.storage.jobs import Taken
+from gpuforge_controlplane.storage.jobs import StoredJob, Taken
 from gpuforge_controlplane.storage.snapshots import Rows
+from gpuforge_controlplane.storage.statements import Row
 from gpuforge_shared.errors import Unavailable
 from tests.api.work import broken
 from tests.storage.rows import Shelf, cut_off
@@ -220,3 +222,53 @@ async def test_submissions_do_not_wait_for_a_cycle(shelf: Shelf) -> None:
         if shelf.database.dialect == "postgresql":  # SQLite has one writer
             async with asyncio.timeout(5):
                 await shelf.queue(1, 1, tenant_id=tenant)
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=False)
+async def test_a_cycle_that_loses_a_deadlock_takes_that_step_again(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await shelf.node(8)
+    await shelf.queue(3, 2)
+    token = await shelf.lease()
+    allocate, calls = jobs.allocate, 0
+
+    async def losing(tx: Connection, taken: Sequence[Taken]) -> None:
+        nonlocal calls
+        calls += 1
+        await allocate(tx, taken)
+        if calls == 1:
+            await tx.execute(text("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '40P01'; END $$"))
+
+    monkeypatch.setattr(jobs, "allocate", losing)
+    await run_cycle(shelf.database, shelf.clock, token)
+    assert calls == 2
+    assert set((await shelf.statuses()).values()) == {"running"}
+    assert await broken(shelf.database) == []
+    assert [row[0] for row in await shelf.all("SELECT started FROM scheduler_cycles")] == [3]
+
+
+async def test_blocks_and_unblocks_go_in_slices(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quota that changes may block 100,000 jobs: no transaction holds them all."""
+    await shelf.node(8)
+    tenant = await shelf.tenant(1)
+    await shelf.queue(5, 2, tenant_id=tenant)
+    token = await shelf.lease()
+    monkeypatch.setattr(scheduling, "CHUNK", 2)
+    move, sizes = jobs.move, []
+
+    async def counted(
+        tx: Connection, job_ids: Sequence[int], *, expected: Sequence[str], values: Row
+    ) -> list[StoredJob]:
+        sizes.append(len(job_ids))
+        return await move(tx, job_ids, expected=expected, values=values)
+
+    monkeypatch.setattr(jobs, "move", counted)
+    await run_cycle(shelf.database, shelf.clock, token)
+    assert (set((await shelf.statuses()).values()), sizes) == ({"blocked"}, [2, 2, 1])
+    sizes.clear()
+    await shelf.run("UPDATE tenants SET gpu_quota = 3")
+    await run_cycle(shelf.database, shelf.clock, token)
+    assert sizes[:3] == [2, 2, 1]
+    assert sorted((await shelf.statuses()).values()) == ["queued"] * 4 + ["running"]
+    assert await broken(shelf.database) == []

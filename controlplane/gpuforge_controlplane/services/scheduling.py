@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
 from gpuforge_controlplane.domain.decisions import Block, Plan, Start, Unblock
 from gpuforge_controlplane.domain.durations import is_overdue
@@ -23,9 +25,11 @@ from gpuforge_controlplane.storage.jobs import Event, LostJob, Taken
 from gpuforge_controlplane.storage.snapshots import Rows
 from gpuforge_shared.clock import Clock
 
+T = TypeVar("T")
+
 ACTOR = "scheduler"
 _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
-CHUNK = 1_000  # starts a transaction: other writers wait some 100 ms at most
+CHUNK = 1_000  # decisions a transaction: other writers wait some 100 ms at most
 
 
 async def run_cycle(
@@ -40,29 +44,40 @@ async def run_cycle(
     some jobs wholly and the others not at all.
     """
     began, started_at = time.perf_counter(), clock()
-    async with database.write() as tx:
-        await leases.guard(tx, token)
-        await end_lost(tx, clock(), hearing_since)
-        await end_overdue(tx, clock())
+
+    async def guarded(work: Callable[[Connection], Awaitable[T]]) -> T:
+        async def under_the_lease(tx: Connection) -> T:
+            await leases.guard(tx, token)
+            return await work(tx)
+
+        return await database.transact(under_the_lease)
+
+    await guarded(lambda tx: _end(tx, clock(), hearing_since))
     now = clock()
     async with database.read() as tx:
         rows = await snapshots.load(tx, now - OFFLINE_AFTER)
     # In a thread: at 100,000 GPUs and as many jobs this takes 0.4 s, and requests are to go on.
     decided = await asyncio.to_thread(_decide, rows, now.timestamp())
-    async with database.write() as tx:
-        await leases.guard(tx, token)
-        await _block(tx, decided.blocks, now)
-        await _unblock(tx, decided.unblocks, now)
+    for blocks in _chunks(decided.blocks):
+        await guarded(partial(_block, blocks=blocks, now=now))
+    for unblocks in _chunks(decided.unblocks):
+        await guarded(partial(_unblock, unblocks=unblocks, now=now))
     started = 0
-    for chunk in _chunks(decided.starts):
-        async with database.write() as tx:
-            await leases.guard(tx, token)
-            started += len(await start(tx, chunk, clock(), ACTOR))
-    async with database.write() as tx:
-        await leases.guard(tx, token)
-        milliseconds = round(1000 * (time.perf_counter() - began), 1)
-        await cycles.append(tx, _log_row(decided, started_at, milliseconds, started))
+    for starts in _chunks(decided.starts):
+        started += len(await guarded(partial(_start, starts=starts, clock=clock)))
+    milliseconds = round(1000 * (time.perf_counter() - began), 1)
+    row = _log_row(decided, started_at, milliseconds, started)
+    await guarded(partial(cycles.append, values=row))
     return decided
+
+
+async def _start(tx: Connection, starts: Sequence[Start], clock: Clock) -> list[int]:
+    return await start(tx, starts, clock(), ACTOR)
+
+
+async def _end(tx: Connection, now: datetime, hearing_since: datetime) -> None:
+    await end_lost(tx, now, hearing_since)
+    await end_overdue(tx, now)
 
 
 def _decide(rows: Rows, now: float) -> Plan:
@@ -201,9 +216,9 @@ def _shortages(decided: Plan) -> Mapping[str, str]:
     return {shape_name(scope, count): str(why) for (scope, count), why in decided.shortages.items()}
 
 
-def _chunks(starts: Sequence[Start]) -> Iterator[Sequence[Start]]:
-    for first in range(0, len(starts), CHUNK):
-        yield starts[first : first + CHUNK]
+def _chunks(decisions: Sequence[T]) -> Iterator[Sequence[T]]:
+    for first in range(0, len(decisions), CHUNK):
+        yield decisions[first : first + CHUNK]
 
 
 def _place(start: Start, hostnames: Mapping[int, str]) -> str:

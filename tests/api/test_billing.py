@@ -96,8 +96,8 @@ async def test_an_end_in_what_is_metered_moves_to_its_end(work: Work) -> None:
     await invoice(plane, tenant_id)
     async with plane.database.write() as tx:
         await end_job(tx, [job_id], JobStatus.FAILED, START + timedelta(hours=1), None, "test", START)
-    ended, metered = (await plane.rows("SELECT ended_at, metered_until FROM allocations"))[0]
-    assert ended == metered
+    (row,) = await plane.rows("SELECT ended_at, metered_until FROM allocations")
+    assert row.ended_at == row.metered_until
     assert (await plane.rows("SELECT sum(gpu_seconds) FROM usage_events"))[0][0] == 7200
 
 

@@ -12,7 +12,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from sqlalchemy import func, select
+
 from gpuforge_controlplane.migrations import migrate
+from gpuforge_controlplane.storage.billing_schema import usage_events
 from gpuforge_controlplane.storage.database import Database
 from tests.storage.histories import History
 
@@ -40,12 +43,13 @@ async def compare(count: int, steps: int, first: int) -> None:
                 if (seed + 1 - first) % 500 == 0:
                     print(f"{seed + 1 - first:,} histories agree", flush=True)
             async with database.read() as tx:
-                rows = (await tx.exec_driver_sql("SELECT count(*), sum(gpu_seconds) FROM usage_events")).one()
+                rows = await tx.scalar(select(func.count()).select_from(usage_events))
+                seconds = await tx.scalar(select(func.sum(usage_events.c.gpu_seconds)))
                 issued = (await tx.exec_driver_sql("SELECT count(*) FROM invoices")).scalar_one()
         finally:
             await database.close()
     print(
-        f"{count:,} histories, {rows[0]:,} ledger rows, {rows[1]:,} GPU-seconds, {issued:,} invoices, "
+        f"{count:,} histories, {rows:,} ledger rows, {seconds:,} GPU-seconds, {issued:,} invoices, "
         f"{crashes:,} crashes: 0 seconds and 0 cents of difference, in {time.monotonic() - began:.0f} s"
     )
 

@@ -9,7 +9,7 @@ tenant and GPUs of its own.
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -108,7 +108,7 @@ class History:
         assert sum(day.gpu_seconds for day in days) == sum(row.gpu_seconds for row in ledger)
         await self._check_invoices(ledger, versions)
 
-    async def _check_invoices(self, ledger: list[Any], versions: list[Any]) -> None:
+    async def _check_invoices(self, ledger: Sequence[Any], versions: Sequence[Any]) -> None:
         prices = {version.id: version.price_micros for version in versions}
         async with self.database.read() as tx:
             issued = (
@@ -297,7 +297,7 @@ def _second(moment: datetime) -> int:
     return int((moment - _EPOCH).total_seconds() // 1)
 
 
-def _compare_seconds(held: list[Any], ledger: list[Any]) -> None:
+def _compare_seconds(held: Sequence[Any], ledger: Sequence[Any]) -> None:
     """Metered = allocated, of every allocation, in rows that neither overlap nor leave a gap."""
     for allocation in held:
         rows = sorted(
@@ -311,7 +311,7 @@ def _compare_seconds(held: list[Any], ledger: list[Any]) -> None:
         assert allocation.settled
 
 
-def _compare_costs(held: list[Any], ledger: list[Any], versions: list[Any]) -> None:
+def _compare_costs(held: Sequence[Any], ledger: Sequence[Any], versions: Sequence[Any]) -> None:
     """Second by second where a price changes, by fractions: no cent more, no cent less."""
     expected: Fraction = Fraction(0)
     for allocation in held:
@@ -328,7 +328,7 @@ def _compare_costs(held: list[Any], ledger: list[Any], versions: list[Any]) -> N
     assert metered == expected
 
 
-def _price_at(versions: list[Any], tenant_id: int, second: int) -> int | None:
+def _price_at(versions: Sequence[Any], tenant_id: int, second: int) -> int | None:
     def last(owner: int | None) -> Any:
         own = [v for v in versions if v.tenant_id == owner and _second(v.effective_from) <= second]
         return max(own, key=lambda v: (v.effective_from, v.id), default=None)

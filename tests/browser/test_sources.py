@@ -75,6 +75,7 @@ def test_the_lock_file_is_of_no_registry_and_of_every_machine() -> None:
     assert all("integrity" in package for name, package in packages.items() if name)
 
 
-def test_the_script_is_small(built_dashboard: None) -> None:
+def test_no_tab_needs_more_script_than_that(built_dashboard: None) -> None:
     built = SOURCES.parent / "gpuforge_controlplane" / "_ui" / "assets"
-    assert sum(file.stat().st_size for file in built.glob("*.js.gz")) <= MOST_JS
+    index, *tabs = sorted(built.glob("*.js.gz"), key=lambda file: not file.name.startswith("index-"))
+    assert index.stat().st_size + max((tab.stat().st_size for tab in tabs), default=0) <= MOST_JS

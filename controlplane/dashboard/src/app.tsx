@@ -1,17 +1,18 @@
 /** The shell: navigation, top bar, the tab in view, and what lies over it. */
 import { effect } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import type { ComponentType } from "preact";
+import { useEffect, useState } from "preact/hooks";
 import { reachable } from "./api/client";
 import { key, refused } from "./api/session";
 import { Confirmations, Toasts } from "./components/dialog";
 import { Icon } from "./components/icon";
 import { Palette } from "./components/palette";
 import { Account, learnWho, SignIn } from "./components/signin";
-import { DemoMark, Unauthorised } from "./components/states";
+import { DemoMark, Skeleton, Unauthorised } from "./components/states";
 import { palette } from "./state/dialogs";
 import { link } from "./state/link";
 import { targets } from "./state/targets";
-import { TABS, type Tab } from "./tabs";
+import { TABS, type Module, type Tab } from "./tabs";
 import { stillness, switchTheme, theme } from "./theme/theme";
 import { href, tabName } from "./url/route";
 
@@ -20,18 +21,23 @@ effect(() => {
   void learnWho();
 });
 
+// the overview is part of the first script; the others come while nothing else is to be done
+void TABS[0].load().then((module) => modules.set(TABS[0], module));
+addEventListener("load", () => setTimeout(() => TABS.forEach((tab) => void tab.load().then((module) => modules.set(tab, module), () => {})), 2000));
+
 export function App() {
   const tab = TABS.find((each) => each.name === tabName.value);
   useEffect(() => {
     document.title = tab ? `${tab.title} · GPUForge` : "GPUForge";
   }, [tab]);
+  const { shown, lost } = useModule(tab);
   return (
     <div class="app">
       <a class="skip" href="#main">Skip to content</a>
       <Navigation current={tab} />
       <main id="main" tabIndex={-1} class={tab?.name === "" ? "fits" : ""}>
-        <TopBar tab={tab} />
-        {refused.value ? <Unauthorised /> : tab ? <tab.View key={tab.name} /> : <Nowhere />}
+        <TopBar tab={tab} Tools={shown?.Tools} />
+        {refused.value ? <Unauthorised /> : !tab ? <Nowhere /> : shown ? <shown.View key={tab.name} /> : <Fetching lost={lost} />}
       </main>
       <SignIn />
       <Palette sources={targets} />
@@ -67,11 +73,34 @@ function Navigation({ current }: { current: Tab | undefined }) {
   );
 }
 
-function TopBar({ tab }: { tab: Tab | undefined }) {
+const modules = new Map<Tab, Module>();
+
+/** The tab's module, and whether it can't be had. */
+function useModule(tab: Tab | undefined): { shown: Module | undefined; lost: boolean } {
+  const [lost, setLost] = useState<Tab | null>(null);
+  const [, arrived] = useState(0);
+  useEffect(() => {
+    if (!tab || modules.has(tab)) return;
+    tab.load().then((module) => (modules.set(tab, module), arrived((times) => times + 1)), () => setLost(tab));
+  }, [tab]);
+  return { shown: tab && modules.get(tab), lost: !!tab && lost === tab };
+}
+
+/** While a tab's script is on its way. It is gone where the control plane was upgraded since this page was loaded. */
+const Fetching = ({ lost }: { lost: boolean }) =>
+  lost ? (
+    <div class="notice">
+      <h2>This part of the dashboard can't be loaded</h2>
+      <p>The control plane is away, or was upgraded since this page was opened.</p>
+      <button class="button primary" onClick={() => location.reload()}>Load the page again</button>
+    </div>
+  ) : <Skeleton lines={8} />;
+
+function TopBar({ tab, Tools }: { tab: Tab | undefined; Tools: ComponentType | undefined }) {
   return (
     <div class="top">
       <h1>{tab?.title ?? "Not found"}</h1>
-      {tab?.Tools && <tab.Tools />}
+      {Tools && <Tools />}
       <div class="grow" />
       <DemoMark />
       <button class="search" onClick={() => (palette.value = true)}>

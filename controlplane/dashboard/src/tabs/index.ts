@@ -20,35 +20,32 @@ import type { ReadonlySignal } from "@preact/signals";
 import type { ComponentType } from "preact";
 import type { IconName } from "../components/icon";
 import { badges } from "../state/badges";
-import * as alerts from "./alerts";
-import * as allocation from "./allocation";
-import * as billing from "./billing";
-import * as fleet from "./fleet";
-import * as jobs from "./jobs";
-import * as keys from "./keys";
 import * as overview from "./overview";
-import * as reference from "./reference";
-import * as tenants from "./tenants";
+
+export interface Module {
+  View: ComponentType;
+  Tools?: ComponentType;
+}
 
 export interface Tab {
   /** In the URL; "" is the overview. The control plane serves these paths: see api/ui.py. */
   name: string;
   title: string;
   icon: IconName;
-  View: ComponentType;
-  Tools?: ComponentType;
+  /** Tabs other than the first are fetched when they are wanted, or when there is time. */
+  load: () => Promise<Module>;
   badge?: ReadonlySignal<number>;
   badgeWords?: string;
 }
 
 export const TABS: Tab[] = [
-  { name: "", title: "Overview", icon: "overview", ...overview },
-  { name: "fleet", title: "Fleet", icon: "fleet", ...fleet },
-  { name: "allocation", title: "Allocation", icon: "allocation", ...allocation },
-  { name: "jobs", title: "Jobs", icon: "jobs", badge: badges.waiting, badgeWords: "waiting", ...jobs },
-  { name: "tenants", title: "Tenants", icon: "tenants", ...tenants },
-  { name: "billing", title: "Billing", icon: "billing", ...billing },
-  { name: "alerts", title: "Alerts", icon: "alerts", badge: badges.alerts, badgeWords: "active", ...alerts },
-  { name: "keys", title: "API keys", icon: "keys", ...keys },
-  { name: "reference", title: "API reference", icon: "reference", ...reference },
+  { name: "", title: "Overview", icon: "overview", load: () => Promise.resolve(overview) },
+  { name: "fleet", title: "Fleet", icon: "fleet", load: () => import("./fleet") },
+  { name: "allocation", title: "Allocation", icon: "allocation", load: () => import("./allocation") },
+  { name: "jobs", title: "Jobs", icon: "jobs", badge: badges.waiting, badgeWords: "waiting", load: () => import("./jobs") },
+  { name: "tenants", title: "Tenants", icon: "tenants", load: () => import("./tenants") },
+  { name: "billing", title: "Billing", icon: "billing", load: () => import("./billing") },
+  { name: "alerts", title: "Alerts", icon: "alerts", badge: badges.alerts, badgeWords: "active", load: () => import("./alerts") },
+  { name: "keys", title: "API keys", icon: "keys", load: () => import("./keys") },
+  { name: "reference", title: "API reference", icon: "reference", load: () => import("./reference") },
 ];

@@ -1,4 +1,162 @@
-/** overview */
-import { Empty } from "../components/states";
+/** The fleet at a glance: five figures, the map, what is lent against what is used, what needs a human, quotas. */
+import { useMemo } from "preact/hooks";
+import { call } from "../api/client";
+import type { Kpis } from "../api/schema";
+import { may } from "../api/session";
+import { Attention } from "../components/attention";
+import { Bar, Mark, Panel, Select, Spark } from "../components/parts";
+import { Plot } from "../components/plot";
+import { CopyLine } from "../components/copy";
+import { Empty, Failed, Loaded, Skeleton } from "../components/states";
+import { count, counted, percent, roughMoney } from "../format";
+import { FleetMap } from "../map/fleet-map";
+import { MapControls, Chips } from "../map/controls";
+import { placeOfCluster } from "../map/layout";
+import { fleet, State, summary, tick } from "../state/fleet";
+import { past, type Moment } from "../state/past";
+import { idleCost, rates } from "../state/rates";
+import { useResource, type Resource } from "../state/resource";
+import { oneOf, whole } from "../url/codec";
+import { go, href, parameters } from "../url/route";
+import "../style/overview.css";
 
-export const View = () => <Empty title="Under way" />;
+const at = parameters("", {
+  color: oneOf(["utilization", "memory", "temperature", "power"], "utilization"),
+  show: oneOf(["all", "idle", "fault", "free"], "all"),
+  cluster: whole(),
+});
+
+export function Tools() {
+  const all = fleet.value;
+  if (!all || all.clusters.length < 2) return null;
+  const options = [["", "All clusters"], ...all.clusters.map((cluster) => [String(cluster.id), cluster.name])] as [string, string][];
+  return <Select label="Cluster" options={options} value={String(at.values.value.cluster ?? "")} onChange={(id) => at.set({ cluster: id ? Number(id) : null })} />;
+}
+
+export function View() {
+  const kpis = useResource("/api/dashboard/kpis", () => call("GET /api/dashboard/kpis"), 5_000);
+  return (
+    <div class="overview">
+      <Figures kpis={kpis} />
+      <MapPanel />
+      <div class="overview-row">
+        <Panel title="Allocated vs used" note="the shaded gap is paid-for idle time"><LentAndUsed /></Panel>
+        <Panel title="Needs attention" actions={<a href={href("alerts")}>All alerts</a>}><Attention /></Panel>
+        <Panel title="Tenant quota" actions={<a href={href("tenants")}>Manage</a>}><Quotas kpis={kpis} /></Panel>
+      </div>
+    </div>
+  );
+}
+
+function Figures({ kpis }: { kpis: Resource<Kpis> }) {
+  const told = kpis.data.value;
+  if (!told) {
+    const error = kpis.error.value;
+    return error && error.status !== 0 ? <Failed error={error} retry={kpis.refresh} /> : (
+      <div class="kpis" aria-busy="true" aria-label="Loading">{[0, 1, 2, 3, 4].map((place) => <div key={place} class="kpi skel" />)}</div>
+    );
+  }
+  void tick.value;
+  const live = summary.value;
+  const { fleet_utilization: load, revenue_leakage: leak, quota_utilization: quota, fleet_health: health, active_jobs: work } = told;
+  const idle = live?.states[State.idle] ?? leak.idle_allocated_gpus;
+  const faulty = (live ? live.states[State.fault] + live.states[State.offline] : health.total - health.healthy);
+  const drained = live?.states[State.drained] ?? 0;
+  const priced = rates.value.size > 0 && live !== null;
+  const arrow = { up: "rising", down: "falling", flat: "steady" }[leak.direction];
+  return (
+    <div class="kpis">
+      <Kpi title="Fleet utilisation" value={percent(live?.utilization ?? load.percentage)} unit="%" to={href("fleet")} spark={(each) => each.utilization}
+        note={`${count(load.active_gpus)} of ${count(load.total_gpus)} active`} />
+      <Kpi title="Revenue leakage" value={priced ? roughMoney(idleCost()) : percent(leak.percentage)} unit={priced ? "/h" : "%"} to={href("allocation", "?show=idle")} warm={idle > 0} spark={(each) => each.idle}
+        lead={idle ? count(idle) : undefined} note={idle ? `idle but allocated · ${arrow}` : `nothing lent lies idle · ${arrow}`} />
+      <Kpi title="Quota utilisation" value={percent(quota.percentage)} unit="%" to={href("tenants")} spark={(each) => each.allocated}
+        note={`${count(quota.gpus_in_use)} of ${counted(quota.total_quota, "GPU")}`} />
+      <Kpi title="Fleet health" value={health.total ? percent((100 * health.healthy) / health.total) : "–"} unit="%" to={href("fleet", "?show=fault")} spark={(each) => each.healthy}
+        lead={faulty ? count(faulty) : undefined} note={`${faulty ? "need a look" : "all well"}${drained ? ` · ${count(drained)} drained` : ""}`} warm={faulty > 0} />
+      <Kpi title="Active jobs" value={count(work.running)} to={href("jobs")}
+        lead={work.queued ? count(work.queued) : undefined} note={`${work.queued ? "queued" : "none queued"} · ${count(work.blocked)} blocked`} warm={work.blocked > 0} />
+    </div>
+  );
+}
+
+interface KpiProps {
+  title: string;
+  value: string;
+  unit?: string;
+  note: string;
+  /** Stands out before the note. */
+  lead?: string | undefined;
+  warm?: boolean;
+  to: string;
+  spark?: (each: Moment) => number | null;
+}
+
+const Kpi = ({ title, value, unit = "", note, lead, warm = false, to, spark }: KpiProps) => (
+  <a class="kpi" href={to} aria-label={`${title}: ${value}${unit}. ${lead ?? ""} ${note}`}>
+    <span class="kpi-title">{title}</span>
+    <span class="kpi-value">{value}<small>{unit}</small></span>
+    <span class="kpi-note">{lead && <b class={warm ? "warm" : ""}>{lead} </b>}{note}</span>
+    {spark && <Spark values={past.slice(-120).map(spark)} warm={warm} />}
+  </a>
+);
+
+function MapPanel() {
+  const { color, show, cluster } = at.values.value;
+  const all = fleet.value;
+  const place = placeOfCluster(cluster);
+  const note = all ? `${counted(all.nodes.length, "node")} · ${counted(all.gpus, "GPU")}` : "";
+  return (
+    <section class="panel map-panel" aria-labelledby="map-title">
+      <header>
+        <h2 id="map-title">Fleet map</h2><span class="muted note">{note}</span>
+        <Chips value={show} onChange={(wanted) => at.set({ show: wanted })} />
+        <div class="grow" />
+        <MapControls value={color} onChange={(wanted) => at.set({ color: wanted })} />
+      </header>
+      {!all ? <Skeleton lines={9} /> : !all.gpus ? <NoGpus /> : (
+        <FleetMap fleet={all} colouring={color} highlight={show} cluster={place}
+          onBand={(key) => at.set({ cluster: cluster === Number(key) ? null : Number(key) })}
+          onOpen={(gpu) => go(href("fleet", `?node=${all.nodes[all.node[gpu]].id}&gpu=${all.gpuId[gpu]}`))} />
+      )}
+    </section>
+  );
+}
+
+export const NoGpus = () => (
+  <Empty title="No GPU has reported yet">
+    {may("write") ? "Make a cluster; its answer holds the key that its agents use. Then on each GPU host:" : "On each GPU host, with the cluster's key:"}
+    <CopyLine text={`GPUFORGE_API_KEY_FILE=key gpuforge-agent run --control-plane-url ${location.origin}`} />
+  </Empty>
+);
+
+function LentAndUsed() {
+  void tick.value;
+  const recent = past.slice();
+  const times = useMemo(() => recent.map((each) => each.at / 1000), [tick.value]);
+  const lines = useMemo(() => [
+    { title: "Allocated", values: recent.map((each) => each.allocated), colour: "muted" as const, dashed: true },
+    { title: "Used", values: recent.map((each) => each.used), colour: "accent" as const },
+  ], [tick.value]);
+  if (recent.length < 2) return <Skeleton lines={5} />;
+  return <Plot label="Share of the fleet's GPUs since this page was opened" times={times} lines={lines} unit="%" from={0} to={100} gap />;
+}
+
+const MOST_QUOTAS = 6;
+
+const Quotas = ({ kpis }: { kpis: Resource<Kpis> }) => (
+  <Loaded of={kpis} skeleton={5}>
+    {({ quota_utilization: { tenants } }) =>
+      tenants.length ? (
+        <ul class="quotas">
+          {[...tenants].sort((a, b) => (b.percentage ?? 0) - (a.percentage ?? 0)).slice(0, MOST_QUOTAS).map((tenant) => (
+            <li key={tenant.tenant_id}>
+              <a href={href("tenants", `?tenant=${tenant.tenant_id}`)}>{tenant.name}</a>
+              <b>{count(tenant.gpus_in_use)}<small> / {count(tenant.gpu_quota)}</small></b>
+              <Bar label={`${tenant.name}: GPUs in use of its quota`} value={tenant.gpus_in_use} most={tenant.gpu_quota} />
+            </li>
+          ))}
+        </ul>
+      ) : <Empty title="No tenants yet"><Mark kind="free" /> The Tenants tab makes one.</Empty>}
+  </Loaded>
+);

@@ -1,0 +1,76 @@
+/** A chart over time: uPlot in our colours. */
+import { useEffect, useRef } from "preact/hooks";
+import uPlot from "uplot";
+import { clock, day } from "../format";
+import { theme, token } from "../theme/theme";
+
+export interface Line {
+  title: string;
+  values: (number | null)[];
+  colour: "accent" | "muted" | "warn" | "good";
+  dashed?: boolean;
+}
+
+interface PlotProps {
+  label: string;
+  /** Seconds since 1970. */
+  times: number[];
+  lines: Line[];
+  unit?: string;
+  /** Fixed ends of the scale; what is left out follows the values. */
+  from?: number;
+  to?: number;
+  /** Shade between the first two lines. */
+  gap?: boolean;
+}
+
+export function Plot(props: PlotProps) {
+  const box = useRef<HTMLDivElement>(null);
+  const chart = useRef<uPlot | null>(null);
+  const shape = `${theme.value} ${props.lines.length} ${props.unit} ${props.gap} ${props.from} ${props.to}`;
+  const columns = (): uPlot.AlignedData => [props.times, ...props.lines.map((line) => line.values)] as uPlot.AlignedData;
+  useEffect(() => {
+    const element = box.current!;
+    const plot = (chart.current = new uPlot(options(props, element), columns(), element));
+    const watch = new ResizeObserver(() => plot.setSize({ width: element.clientWidth, height: element.clientHeight }));
+    watch.observe(element);
+    return () => {
+      watch.disconnect();
+      plot.destroy();
+    };
+  }, [shape]);
+  useEffect(() => chart.current?.setData(columns()), [props.times, props.lines]);
+  return <div class="plot" ref={box} role="img" aria-label={`${props.label}. ${inWords(props)}`} />;
+}
+
+function options({ lines, unit = "", from, to, gap }: PlotProps, element: HTMLElement): uPlot.Options {
+  const axis = { stroke: token("--muted"), ticks: { show: false }, font: "11px InterVar" };
+  return {
+    width: element.clientWidth,
+    height: element.clientHeight,
+    padding: [8, 10, 0, 0],
+    cursor: { points: { size: 6 }, y: false, drag: { setScale: false } },
+    legend: { show: false },
+    scales: { y: { range: (_plot, low, high) => [from ?? Math.min(0, low), to ?? (high > 0 ? high * 1.08 : 1)] } },
+    axes: [
+      { ...axis, grid: { show: false }, size: 24, space: 64, values: (_plot, at) => timeLabels(at) },
+      { ...axis, grid: { stroke: token("--line"), width: 1 }, size: 46, space: 30, values: (_plot, at) => at.map((value) => `${value}${unit}`) },
+    ],
+    series: [{}, ...lines.map((line) => ({
+      label: line.title, stroke: token(`--${line.colour}`), width: line.dashed ? 1.25 : 1.75, points: { show: false }, ...(line.dashed ? { dash: [4, 3] } : {}),
+    }))],
+    ...(gap ? { bands: [{ series: [1, 2] as [number, number], fill: token("--warn-soft") }] } : {}),
+  };
+}
+
+function timeLabels(at: number[]): string[] {
+  const span = (at.at(-1) ?? 0) - (at[0] ?? 0);
+  return at.map((time) => (span > 172_800 ? day(time * 1000).slice(5) : clock(time * 1000, span < 300)));
+}
+
+function inWords({ lines, unit = "" }: PlotProps): string {
+  return lines.map((line) => {
+    const last = line.values.findLast((value) => value !== null);
+    return `${line.title}: ${last === undefined || last === null ? "nothing yet" : `${Math.round(last * 10) / 10}${unit}`}`;
+  }).join(", ");
+}

@@ -1,5 +1,5 @@
 /** The shell: navigation, top bar, the tab in view, and what lies over it. */
-import { effect } from "@preact/signals";
+import { effect, signal } from "@preact/signals";
 import type { ComponentType } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { reachable } from "./api/client";
@@ -22,8 +22,7 @@ effect(() => {
 });
 
 // the overview is part of the first script; the others come while nothing else is to be done
-void TABS[0].load().then((module) => modules.set(TABS[0], module));
-addEventListener("load", () => setTimeout(() => TABS.forEach((tab) => void tab.load().then((module) => modules.set(tab, module), () => {})), 2000));
+addEventListener("load", () => setTimeout(() => TABS.forEach((tab) => void fetchModule(tab).catch(() => {})), 2000));
 
 export function App() {
   const tab = TABS.find((each) => each.name === tabName.value);
@@ -73,17 +72,19 @@ function Navigation({ current }: { current: Tab | undefined }) {
   );
 }
 
-const modules = new Map<Tab, Module>();
+const modules = signal<ReadonlyMap<Tab, Module>>(new Map());
+async function fetchModule(tab: Tab): Promise<void> {
+  const module = await tab.load();
+  if (!modules.peek().has(tab)) modules.value = new Map([...modules.peek(), [tab, module]]);
+}
 
 /** The tab's module, and whether it can't be had. */
 function useModule(tab: Tab | undefined): { shown: Module | undefined; lost: boolean } {
   const [lost, setLost] = useState<Tab | null>(null);
-  const [, arrived] = useState(0);
   useEffect(() => {
-    if (!tab || modules.has(tab)) return;
-    tab.load().then((module) => (modules.set(tab, module), arrived((times) => times + 1)), () => setLost(tab));
+    if (tab) fetchModule(tab).catch(() => setLost(tab));
   }, [tab]);
-  return { shown: tab && modules.get(tab), lost: !!tab && lost === tab };
+  return { shown: tab && modules.value.get(tab), lost: !!tab && lost === tab };
 }
 
 /** While a tab's script is on its way. It is gone where the control plane was upgraded since this page was loaded. */

@@ -1,9 +1,20 @@
 /** What GPUs cost an hour, by the rate card. */
 import { signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { call } from "../api/client";
 import { fleet, now, State } from "./fleet";
+import { useResource } from "./resource";
 
 /** Dollars an hour by family; null: unrated. */
 export const rates = signal<Map<string, number | null>>(new Map());
+
+/** Ask for the list prices again whenever they may have changed. */
+export function useRates(): void {
+  const card = useResource("/api/rates", () => call("GET /api/rates"), 60_000).data.value;
+  useEffect(() => {
+    if (card) rates.value = new Map(card.filter((rate) => rate.tenant_id === null).map((rate) => [rate.family, rate.rate_per_hour]));
+  }, [card]);
+}
 
 /** The rate of a model, by whole words, the longest family first; null where there is none. */
 export function rateOf(model: string, card: ReadonlyMap<string, number | null>): number | null {

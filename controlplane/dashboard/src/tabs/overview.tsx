@@ -14,7 +14,7 @@ import { MapControls, Chips } from "../map/controls";
 import { placeOfCluster } from "../map/layout";
 import { fleet, State, summary, tick } from "../state/fleet";
 import { past, type Moment } from "../state/past";
-import { idleCost, rates } from "../state/rates";
+import { idleCost, rates, useRates } from "../state/rates";
 import { useResource, type Resource } from "../state/resource";
 import { oneOf, whole } from "../url/codec";
 import { go, href, parameters } from "../url/route";
@@ -34,6 +34,7 @@ export function Tools() {
 }
 
 export function View() {
+  useRates();
   const kpis = useResource("/api/dashboard/kpis", () => call("GET /api/dashboard/kpis"), 5_000);
   return (
     <div class="overview">
@@ -93,7 +94,7 @@ interface KpiProps {
 }
 
 const Kpi = ({ title, value, unit = "", note, lead, warm = false, to, spark }: KpiProps) => (
-  <a class="kpi" href={to} aria-label={`${title}: ${value}${unit}. ${lead ?? ""} ${note}`}>
+  <a class="kpi" href={to}>
     <span class="kpi-title">{title}</span>
     <span class="kpi-value">{value}<small>{unit}</small></span>
     <span class="kpi-note">{lead && <b class={warm ? "warm" : ""}>{lead} </b>}{note}</span>

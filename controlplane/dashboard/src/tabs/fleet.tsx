@@ -1,4 +1,146 @@
-/** fleet */
-import { Empty } from "../components/states";
+/** The fleet: its map by any figure and grouping, its table twin, and a node with its GPUs in a drawer. */
+import { useMemo } from "preact/hooks";
+import { Panel, Segments, Select, Status, type MarkKind } from "../components/parts";
+import { Empty, Skeleton } from "../components/states";
+import { Table, type Column } from "../components/table";
+import { celsius, counted, percent, shortModel, watts } from "../format";
+import { Chips, Legend } from "../map/controls";
+import { FleetMap } from "../map/fleet-map";
+import { placeOfCluster } from "../map/layout";
+import { tenantColour } from "../map/paint";
+import { figure, fleet, jobOf, jobs, measuredAt, now, State, STATE_WORDS, tenantOf, tenants, tick, type Fleet } from "../state/fleet";
+import { useRates } from "../state/rates";
+import { theme } from "../theme/theme";
+import { oneOf, order, text, whole } from "../url/codec";
+import { href, parameters } from "../url/route";
+import { NodeDrawer } from "./node";
+import { NoGpus } from "./overview";
+import "../style/fleet.css";
 
-export const View = () => <Empty title="Under way" />;
+const COLOURS = [["utilization", "Util"], ["memory", "Memory"], ["temperature", "Temp"], ["power", "Power"], ["tenant", "Tenant"]] as const;
+const GROUPS = [["cluster", "By cluster"], ["model", "By model"], ["tenant", "By tenant"]] as const;
+
+const at = parameters("fleet", {
+  view: oneOf(["map", "table"], "map"),
+  color: oneOf(["utilization", "memory", "temperature", "power", "tenant"], "utilization"),
+  group: oneOf(["cluster", "model", "tenant"], "cluster"),
+  show: oneOf(["all", "idle", "fault", "free"], "all"),
+  q: text(),
+  sort: order(["gpu", "model", "state", "tenant", "util", "memory", "temp", "power"], "gpu"),
+  cluster: whole(),
+  node: whole(),
+  gpu: whole(),
+});
+
+export function View() {
+  useRates();
+  const all = fleet.value;
+  const { view, color, group, show, q, cluster, node } = at.values.value;
+  if (!all) return <Skeleton lines={12} />;
+  const options = [["", "All clusters"], ...all.clusters.map((each) => [String(each.id), each.name])] as [string, string][];
+  return (
+    <>
+      <div class="toolbar">
+        <input type="search" class="filter" placeholder="Host, model, tenant or job" aria-label="Filter GPUs" value={q} onInput={(event) => at.set({ q: event.currentTarget.value })} />
+        <Select label="Cluster" options={options} value={String(cluster ?? "")} onChange={(id) => at.set({ cluster: id ? Number(id) : null })} />
+        {view === "map" && <Select label="Group" options={GROUPS} value={group} onChange={(value) => at.set({ group: value })} />}
+        <Chips value={show} onChange={(value) => at.set({ show: value })} />
+        <div class="grow" />
+        <Segments label="View" options={[["map", "Map"], ["table", "Table"]]} value={view} onChange={(value) => at.set({ view: value })} />
+      </div>
+      {!all.gpus ? <Panel title="Fleet"><NoGpus /></Panel> : view === "map" ? <MapView all={all} /> : <TableView all={all} />}
+      {color === "tenant" && view === "map" && <TenantKey />}
+      {node !== null && <NodeDrawer key={node} id={node} gpu={at.values.value.gpu} onClose={() => at.set({ node: null, gpu: null })} onGpu={(gpu) => at.set({ gpu })} />}
+    </>
+  );
+}
+
+/** Which GPUs the words and the cluster leave; null: all of them. A filter by job changes with what runs. */
+function useWanted(all: Fleet): ((gpu: number) => boolean) | null {
+  const typed = at.values.value.q.trim().toLowerCase();
+  const running = typed ? jobs.value : null;
+  return useMemo(() => {
+    if (!typed) return null;
+    const hosts = all.nodes.map((node) => node.hostname.toLowerCase().includes(typed));
+    const models = all.models.map((model) => model.toLowerCase().includes(typed));
+    return (gpu) => hosts[all.node[gpu]] || !!models[all.model[gpu]] || `${jobOf(gpu)?.name ?? ""} ${tenantOf(gpu)?.name ?? ""}`.toLowerCase().includes(typed);
+  }, [all, typed, running]);
+}
+
+function MapView({ all }: { all: Fleet }) {
+  const { color, group, show, cluster } = at.values.value;
+  const wanted = useWanted(all);
+  return (
+    <section class="panel map-panel" aria-labelledby="map-title">
+      <header>
+        <h2 id="map-title">Fleet map</h2>
+        <span class="muted note">{counted(all.nodes.length, "node")} · {counted(all.gpus, "GPU")}. A name zooms into its cluster, a cell opens its node.</span>
+        <div class="grow" />
+        <Legend of={color} />
+        <Segments label="Colour by" options={COLOURS} value={color} onChange={(value) => at.set({ color: value })} />
+      </header>
+      <FleetMap fleet={all} colouring={color} grouping={group} highlight={show} cluster={placeOfCluster(cluster)} wanted={wanted}
+        onBand={(key) => at.set({ cluster: cluster === Number(key) ? null : Number(key) }, "push")}
+        onOpen={(gpu) => at.set({ node: all.nodes[all.node[gpu]].id, gpu: all.gpuId[gpu] }, "push")} />
+    </section>
+  );
+}
+
+const TenantKey = () => (
+  <ul class="tenant-key" aria-label="Tenants' colours">
+    {tenants.value.map((tenant) => <li key={tenant.id}><i style={{ background: tenantColour(tenant.id, theme.value) }} />{tenant.name}</li>)}
+  </ul>
+);
+
+const SHOWN: Record<string, (state: State) => boolean> = {
+  all: () => true,
+  idle: (state) => state === State.idle,
+  fault: (state) => state === State.fault || state === State.offline,
+  free: (state) => state === State.free,
+};
+const MARKS: MarkKind[] = ["free", "dot", "ring", "solid", "dash", "solid", "dash"];
+
+function TableView({ all }: { all: Fleet }) {
+  const { show, cluster, sort } = at.values.value;
+  const wanted = useWanted(all);
+  void tick.value;
+  const place = placeOfCluster(cluster);
+  const rows: number[] = [];
+  for (let gpu = 0; gpu < all.gpus; gpu++)
+    if (SHOWN[show](now.state[gpu]) && (place === null || all.nodes[all.node[gpu]].cluster === place) && (!wanted || wanted(gpu))) rows.push(gpu);
+  const columns = useMemo(() => columnsOf(all), [all]);
+  return (
+    <Panel title="GPUs" note={`${rows.length.toLocaleString("en-US")} of ${counted(all.gpus, "GPU")}`} class="fills">
+      {rows.length && measuredAt.value ? (
+        <Table label="GPUs" columns={columns} rows={rows} rowKey={(gpu) => all.gpuId[gpu]} order={sort} onOrder={(wanted) => at.set({ sort: wanted })}
+          onOpen={(gpu) => at.set({ node: all.nodes[all.node[gpu]].id, gpu: all.gpuId[gpu] }, "push")} marked={(gpu) => all.gpuId[gpu] === at.values.value.gpu} />
+      ) : <Empty title="No GPU fits this filter" />}
+    </Panel>
+  );
+}
+
+function columnsOf(all: Fleet): Column<number>[] {
+  // hosts are sorted as people count them once, not at every frame
+  const rank = new Uint32Array(all.nodes.length);
+  const natural = new Intl.Collator("en", { numeric: true }).compare;
+  all.nodes.map((_, node) => node).sort((a, b) => natural(all.nodes[a].hostname, all.nodes[b].hostname)).forEach((node, place) => (rank[node] = place));
+  const host = (gpu: number) => all.nodes[all.node[gpu]];
+  const known = (text: string, unit: string): string => (text === "–" ? text : `${text} ${unit}`);
+  return [
+    { id: "gpu", title: "GPU", by: (gpu) => rank[all.node[gpu]] * 1024 + all.gpuIndex[gpu], cell: (gpu) => <a class="strong" href={at.to({ ...at.values.peek(), node: host(gpu).id, gpu: all.gpuId[gpu] })}>{host(gpu).hostname} <span class="faint">· {all.gpuIndex[gpu]}</span></a> },
+    { id: "cluster", title: "Cluster", cell: (gpu) => all.clusters[host(gpu).cluster].name, minor: true },
+    { id: "model", title: "Model", by: (gpu) => all.models[all.model[gpu]] ?? null, cell: (gpu) => shortModel(all.models[all.model[gpu]]), minor: true },
+    { id: "state", title: "State", by: (gpu) => now.state[gpu], cell: (gpu) => <Status kind={MARKS[now.state[gpu]]}>{STATE_WORDS[now.state[gpu]]}</Status> },
+    { id: "tenant", title: "Tenant", by: (gpu) => tenantOf(gpu)?.name ?? null, cell: (gpu) => tenantOf(gpu)?.name ?? "–", minor: true },
+    { id: "job", title: "Job", cell: (gpu) => holder(gpu), minor: true },
+    { id: "util", title: "Util", by: (gpu) => figure("utilization", gpu), cell: (gpu) => known(percent(figure("utilization", gpu)), "%"), numeric: true },
+    { id: "memory", title: "Memory", by: (gpu) => figure("memory", gpu), cell: (gpu) => known(percent(figure("memory", gpu)), "%"), numeric: true },
+    { id: "temp", title: "Temp", by: (gpu) => figure("temperature", gpu), cell: (gpu) => celsius(figure("temperature", gpu)), numeric: true, minor: true },
+    { id: "power", title: "Power", by: (gpu) => figure("power", gpu), cell: (gpu) => watts(figure("power", gpu)), numeric: true, minor: true },
+  ];
+}
+
+function holder(gpu: number) {
+  const job = jobOf(gpu);
+  return job ? <a class="link-text" href={href("jobs", `?job=${job.id}`)}>{job.name}</a> : "–";
+}

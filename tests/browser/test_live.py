@@ -1,0 +1,95 @@
+"""What is shown follows what is: over the stream, through a restart, on a small screen."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from playwright.async_api import expect
+
+from gpuforge_client import config
+from tests.api.work import Work
+from tests.browser.conftest import OpenScreen
+from tests.browser.screen import Screen
+
+
+async def test_a_job_that_starts_shows_without_a_reload(screen: Screen) -> None:
+    work = Work(plane=screen.plane)
+    cluster = await work.cluster(8)
+    tenant = await work.tenant(8)
+    await screen.open_as_admin("allocation")
+    await expect(screen.page.get_by_role("heading", name="No GPU is allocated")).to_be_visible()
+    await work.running(cluster, 4, tenant_id=tenant, name="pretrain")
+    await expect(screen.page.get_by_role("row", name="pretrain").locator(".cell")).to_have_count(4)
+
+
+async def test_the_overview_shows_the_fleet(open_screen: OpenScreen) -> None:
+    screen = await open_screen(demo="sample")
+    await screen.open()
+    await expect(screen.page.get_by_text("5 nodes · 32 GPUs")).to_be_visible()
+    await expect(screen.page.locator(".link")).to_have_text("Live")
+    await screen.page.get_by_role("button", name="Allocated but idle").click()
+    assert screen.page.url.endswith("/?show=idle")
+    await screen.page.locator(".cells canvas").hover(position={"x": 10, "y": 10})
+    await expect(screen.page.locator(".tip")).to_contain_text("gpu-01")
+    await screen.page.locator(".cells canvas").click(position={"x": 10, "y": 10})
+    await expect(screen.dialog()).to_contain_text("gpu-01")
+
+
+async def test_a_narrow_screen_scrolls_in_one_direction_alone(open_screen: OpenScreen) -> None:
+    screen = await open_screen(demo="sample", width=390, height=844)
+    for tab in ("", "fleet", "allocation", "keys", "reference"):
+        await screen.open(tab)
+        await expect(screen.page.get_by_role("heading", level=1)).to_be_visible()
+        await screen.page.wait_for_timeout(400)
+        wide = await screen.page.evaluate("document.querySelector('main').scrollWidth - innerWidth")
+        assert wide <= 0, tab
+
+
+@contextlib.contextmanager
+def served(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A control plane of its own, which can be killed."""
+    command = [
+        sys.executable,
+        "-m",
+        "gpuforge_controlplane",
+        "serve",
+        "--port",
+        str(port),
+        "--demo",
+        "sample",
+    ]
+    process = subprocess.Popen(
+        [*command, "--database-url", f"sqlite+aiosqlite:///{folder}/gpuforge.db"],
+        env=config.plain_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_a_control_plane_that_comes_back_is_found_again(
+    open_screen: OpenScreen, tmp_path: Path, free_port: int
+) -> None:
+    screen = await open_screen()
+    screen.may_lose_server = True
+    address = f"http://127.0.0.1:{free_port}/"
+    with served(tmp_path, free_port) as process:
+        for _ in range(100):
+            with contextlib.suppress(Exception):
+                await screen.page.goto(address)
+                break
+            await screen.page.wait_for_timeout(100)
+        await expect(screen.page.locator(".link")).to_have_text("Live")
+        os.kill(process.pid, signal.SIGKILL)
+        await expect(screen.page.locator(".link")).to_have_text("Reconnecting")
+        await expect(screen.page.get_by_text("5 nodes · 32 GPUs")).to_be_visible()
+    with served(tmp_path, free_port):
+        await expect(screen.page.locator(".link")).to_have_text("Live", timeout=30_000)

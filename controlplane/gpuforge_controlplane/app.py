@@ -21,10 +21,13 @@ from gpuforge_controlplane.api.observations import Observations
 from gpuforge_controlplane.api.routes import ROUTES
 from gpuforge_controlplane.api.traffic import Traffic
 from gpuforge_controlplane.config import ControlPlaneSettings
+from gpuforge_controlplane.domain.buckets import Kept
 from gpuforge_controlplane.gateways.stripe import StripeGateway
 from gpuforge_controlplane.loops import alerts, meter
 from gpuforge_controlplane.loops.leader import Leadership
 from gpuforge_controlplane.loops.notify import Notifier
+from gpuforge_controlplane.loops.rollup import LOOK_S as ROLLUP_LOOK_S
+from gpuforge_controlplane.loops.rollup import Rollup
 from gpuforge_controlplane.loops.runner import running
 from gpuforge_controlplane.loops.schedule import LOOK_S, Schedule
 from gpuforge_controlplane.services import retention, sample
@@ -53,20 +56,24 @@ class SchemaError(Exception):
 @asynccontextmanager
 async def control_plane(settings: ControlPlaneSettings, clock: Clock = utc_now) -> AsyncIterator[Api]:
     """Everything behind HTTP, started; stopped at the end of the block. Raises SchemaError."""
-    keep = timedelta(hours=settings.metrics_retention_hours)
+    kept = Kept(
+        raw=timedelta(hours=settings.metrics_retention_hours),
+        five_minutes=timedelta(days=settings.rollup_5m_retention_days),
+        hours=timedelta(days=settings.rollup_1h_retention_days),
+    )
     async with AsyncExitStack() as stack:
         await _see_to_schema(settings)
         database = Database(settings.database_url)
         stack.push_async_callback(database.close)
-        await retention.prepare(database, clock(), keep)
+        await retention.prepare(database, clock(), kept)
         shown: Database | None = None
         if settings.demo == "sample":
             shown = await stack.enter_async_context(throwaway("gpuforge-sample-"))
-            fleet = SampleFleet(shown, keep)
+            fleet = SampleFleet(shown, kept.raw)
             await fleet.build(clock())
             await stack.enter_async_context(running("sample", sample.EVERY_S, lambda: fleet.refresh(clock())))
         await stack.enter_async_context(
-            running("retention", retention.EVERY_S, lambda: retention.enforce(database, clock(), keep))
+            running("retention", retention.EVERY_S, lambda: retention.enforce(database, clock(), kept))
         )
         live = await stack.enter_async_context(Live(database, clock).looking())
         sample_live = None
@@ -85,13 +92,15 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock = utc_now) 
         await stack.enter_async_context(running("payments", PAYMENTS_S, desk.work))
         outbound = _outbound(settings)
         await stack.enter_async_context(Notifier(database, leadership, clock, outbound).at_work())
+        rollup = Rollup(database, leadership, clock, kept)
+        await stack.enter_async_context(running("rollup", ROLLUP_LOOK_S, rollup))
         yield Api(
             desk=desk,
             webhook_secret=settings.stripe_webhook_secret,
             database=database,
             sample=shown,
             keyring=KeyRing(database, clock),
-            ingest=Ingest(database, keep),
+            ingest=Ingest(database, kept.raw, clock),
             submissions=Submissions(database),
             observations=Observations(),
             traffic=Traffic(),
@@ -101,7 +110,7 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock = utc_now) 
             sample_live=sample_live,
             clock=clock,
             demo=settings.demo,
-            retention=keep,
+            kept=kept,
             routes=ROUTES,
         )
 

@@ -60,6 +60,12 @@ class ControlPlaneSettings(Settings):
     metrics_retention_hours: int = Field(
         default=24, ge=1, le=24 * 365, description="How long raw samples are kept, in hours"
     )
+    rollup_5m_retention_days: int = Field(
+        default=14, ge=1, le=400, description="How long samples rolled up by five minutes are kept, in days"
+    )
+    rollup_1h_retention_days: int = Field(
+        default=400, ge=1, le=4000, description="How long samples rolled up by hour are kept, in days"
+    )
     schedule_interval_s: float = Field(
         default=30.0, ge=0.5, le=3600, description="Seconds between scheduler cycles when nothing happens"
     )

@@ -31,8 +31,9 @@ OWNERS: Mapping[str, frozenset[str]] = {
     "controlplane": frozenset(
         {
             "database_url", "host", "port", "demo", "stripe_api_key", "stripe_webhook_secret",
-            "stripe_api_base", "metrics_retention_hours", "schedule_interval_s",
-            "notify_secret", "notify_allow_networks", "max_body_mib", "log_level", "log_format",
+            "stripe_api_base", "metrics_retention_hours", "rollup_5m_retention_days",
+            "rollup_1h_retention_days", "schedule_interval_s", "notify_secret",
+            "notify_allow_networks", "max_body_mib", "log_level", "log_format",
         }
     ),
     "client": frozenset({"control_plane_url", "api_key"}),

@@ -127,10 +127,10 @@ async def test_an_answer_is_kept_for_24_hours(plane: Plane) -> None:
 async def test_old_answers_are_cleared_away(plane: Plane) -> None:
     await post(plane.admin, Example(path="/api/api-keys", body={"label": "x"}))
     plane.clock.forward(hours=24)
-    await retention.enforce(plane.database, plane.clock(), plane.api.retention)
+    await retention.enforce(plane.database, plane.clock(), plane.api.kept)
     assert await plane.count("idempotency_keys") == 1
     plane.clock.forward(seconds=1)
-    await retention.enforce(plane.database, plane.clock(), plane.api.retention)
+    await retention.enforce(plane.database, plane.clock(), plane.api.kept)
     assert await plane.count("idempotency_keys") == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from gpuforge_controlplane.domain.buckets import Kept
 from gpuforge_controlplane.services import retention
 from gpuforge_controlplane.storage import cycles
 from gpuforge_controlplane.storage.database import Database
@@ -27,7 +28,7 @@ async def test_cycles_older_than_a_week_go(migrated_database_url: str) -> None:
         async with database.write() as tx:
             for age in (timedelta(days=7, seconds=1), timedelta(days=7), timedelta()):
                 await cycles.append(tx, {**ROW, "started_at": NOW - age})
-        await retention.enforce(database, NOW, timedelta(hours=24))
+        await retention.enforce(database, NOW, Kept())
         async with database.read() as tx:
             left = await cycles.page(tx, before_id=10**9, limit=10)
     finally:

@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from gpuforge_controlplane.domain.buckets import Kept
 from gpuforge_controlplane.domain.fleet import MAX_AHEAD
 from gpuforge_controlplane.services import retention
-from gpuforge_controlplane.storage import metrics
+from gpuforge_controlplane.storage import metrics, rollups
 from gpuforge_controlplane.storage.database import Database
 from gpuforge_controlplane.storage.metrics import Fate, Sample
 from gpuforge_controlplane.storage.schema import clusters, gpu_metrics, gpus, nodes
 
 NOW = datetime(2026, 5, 9, 12, tzinfo=UTC)
 KEEP = timedelta(hours=24)
+KEPT = Kept(raw=KEEP)
 CLUSTER_OF = {1: 1, 2: 1, 3: 1, 4: 2, 5: 2, 6: 2}  # by GPU
 STATUSES = {1: "idle", 2: "active", 3: "unhealthy", 4: "idle", 5: "offline", 6: "idle"}
 
@@ -27,7 +29,7 @@ STATUSES = {1: "idle", 2: "active", 3: "unhealthy", 4: "idle", 5: "offline", 6: 
 async def database(migrated_database_url: str) -> AsyncIterator[Database]:
     """Two clusters of a node with three GPUs."""
     database = Database(migrated_database_url)
-    await retention.prepare(database, NOW, KEEP)
+    await retention.prepare(database, NOW, KEPT)
     async with database.write() as tx:
         for cluster_id in (1, 2):
             await tx.execute(clusters.insert().values(id=cluster_id, name=f"c{cluster_id}", created_at=NOW))
@@ -204,12 +206,19 @@ async def test_every_welcome_time_has_a_place(database: Database) -> None:
                 assert await metrics.store(tx, edges[1:]) == ["accepted"] * 2
 
 
+async def roll_up_all(database: Database) -> None:
+    """Say so: what is not rolled up is not dropped."""
+    async with database.write() as tx:
+        await rollups.advance(tx, NOW + timedelta(days=60))
+
+
 async def test_old_samples_go_and_the_others_stay(database: Database) -> None:
     hours = [at(NOW - timedelta(hours=age), gpu_id) for age in range(25) for gpu_id in (1, 2)]
     async with database.write() as tx:
         await metrics.store(tx, hours)
+    await roll_up_all(database)
     later = NOW + timedelta(hours=20)
-    await retention.enforce(database, later, KEEP)
+    await retention.enforce(database, later, KEPT)
     left = await times(database)
     assert min(left) >= (later - KEEP).replace(hour=0, minute=0)  # PostgreSQL keeps whole days
     assert [moment for moment in left if moment >= later - KEEP] == sorted(
@@ -220,18 +229,20 @@ async def test_old_samples_go_and_the_others_stay(database: Database) -> None:
 async def test_pruning_ends_when_all_is_gone(database: Database) -> None:
     async with database.write() as tx:
         await metrics.store(tx, [at(NOW - timedelta(minutes=age)) for age in range(0, 120, 7)])
-    await retention.enforce(database, NOW + timedelta(days=30), KEEP)
+    await roll_up_all(database)
+    await retention.enforce(database, NOW + timedelta(days=30), KEPT)
     assert await times(database) == []
-    await retention.enforce(database, NOW + timedelta(days=30), KEEP)
+    await retention.enforce(database, NOW + timedelta(days=30), KEPT)
 
 
 async def test_all_replicas_clear_up_at_once(database: Database, migrated_database_url: str) -> None:
     async with database.write() as tx:
         await metrics.store(tx, [at(NOW - timedelta(hours=age)) for age in range(20)])
+    await roll_up_all(database)
     others = [Database(migrated_database_url) for _ in range(3)]
     for days in (3, 6):
         now = NOW + timedelta(days=days)
-        await asyncio.gather(*(retention.enforce(each, now, KEEP) for each in (database, *others)))
+        await asyncio.gather(*(retention.enforce(each, now, KEPT) for each in (database, *others)))
         async with database.write() as tx:
             assert await metrics.store(tx, [at(now)]) == ["accepted"]
     for each in others:

@@ -7,6 +7,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 
+from gpuforge_controlplane.domain.buckets import Kept
 from gpuforge_controlplane.domain.watched import Cluster, Gpu, Holding, Node, Tenant
 from gpuforge_controlplane.loops import alerts as loop
 from gpuforge_controlplane.loops.leader import Leadership
@@ -174,7 +175,7 @@ async def test_resolved_events_are_kept_for_a_time(shelf: Shelf) -> None:
     async with shelf.database.write() as tx:
         await alerts.resolve_rule(tx, 6, NOW)
     for age, left in ((retention.EVENTS_KEPT_FOR, 2), (retention.EVENTS_KEPT_FOR + timedelta(seconds=1), 1)):
-        await retention.enforce(shelf.database, NOW + age, timedelta(hours=24))
+        await retention.enforce(shelf.database, NOW + age, Kept())
         assert len(await states(shelf)) == left  # what is not resolved stays
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from typing import Any, Literal
 
@@ -18,6 +17,7 @@ from gpuforge_controlplane.api.observations import Observations
 from gpuforge_controlplane.api.route import Route
 from gpuforge_controlplane.api.traffic import Traffic
 from gpuforge_controlplane.domain.access import Kind, Principal, closure, refusal
+from gpuforge_controlplane.domain.buckets import Kept
 from gpuforge_controlplane.services import ingest
 from gpuforge_controlplane.services.context import Context, Page, Upserted, encode_cursor
 from gpuforge_controlplane.services.idempotency import Once, Reply, claim_of, once
@@ -69,7 +69,7 @@ class Api:
     sample_live: Live | None
     clock: Clock
     demo: Demo
-    retention: timedelta
+    kept: Kept
     routes: Sequence[Route]
 
     def end_streams(self) -> None:
@@ -268,7 +268,8 @@ def _context(api: Api, request: web.Request, caller: Caller, tx: Connection) -> 
         principal=caller.principal,
         now=api.clock(),
         request_id=request[REQUEST_ID],
-        retention=api.retention,
+        retention=api.kept.raw,
+        kept=api.kept,
         owned=api.owned,
         outbound=api.outbound,
     )

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from gpuforge_controlplane.domain.access import Principal
 from gpuforge_controlplane.services.outbound import Outbound
+from gpuforge_controlplane.domain.buckets import Kept
 from gpuforge_controlplane.services.owned import OwnedGpus
 from gpuforge_controlplane.storage import audit
 from gpuforge_controlplane.storage.database import Connection
@@ -30,6 +31,7 @@ class Context:
     now: datetime
     request_id: str
     retention: timedelta  # how long raw samples are kept
+    kept: Kept = field(default_factory=Kept)
     owned: OwnedGpus = field(default_factory=OwnedGpus)  # the process's own, where requests share it
     outbound: Outbound = field(default_factory=Outbound)
 

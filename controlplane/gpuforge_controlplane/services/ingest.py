@@ -13,12 +13,14 @@ from itertools import islice
 import msgspec
 
 from gpuforge_controlplane.domain.access import Principal
+from gpuforge_controlplane.domain.buckets import start_of
 from gpuforge_controlplane.domain.fleet import welcome
 from gpuforge_controlplane.services.context import Context
 from gpuforge_controlplane.storage import metrics
 from gpuforge_controlplane.storage.database import Database
 from gpuforge_controlplane.storage.grouping import Grouped
 from gpuforge_controlplane.storage.metrics import Fate, Sample
+from gpuforge_shared.clock import Clock
 from gpuforge_shared.errors import (
     MAX_ERRORS,
     MAX_PATH,
@@ -78,7 +80,9 @@ def check(batch: MetricsBatch, principal: Principal, now: datetime, retention: t
 async def ingest_metrics(ctx: Context, body: MetricsBatch) -> MetricsAccepted:
     """Store a batch in a transaction of its own: the way of a request with an Idempotency-Key."""
     screened = check(body, ctx.principal, ctx.now, ctx.retention)
-    return outcome(screened, await metrics.store(ctx.tx, screened.kept) if screened.kept else [])
+    late_before = start_of(ctx.now)
+    fates = await metrics.store(ctx.tx, screened.kept, late_before) if screened.kept else []
+    return outcome(screened, fates)
 
 
 def outcome(screened: Screened, fates: Sequence[Fate]) -> MetricsAccepted:
@@ -102,8 +106,9 @@ def outcome(screened: Screened, fates: Sequence[Fate]) -> MetricsAccepted:
 class Ingest:
     """The hot path: requests that arrive together share a transaction."""
 
-    def __init__(self, database: Database, retention: timedelta) -> None:
+    def __init__(self, database: Database, retention: timedelta, clock: Clock) -> None:
         self._database = database
+        self._clock = clock
         self._retention = retention
         self._groups: Grouped[Sequence[Sample], Sequence[Fate]] = Grouped(self._store, weight=len, most=GROUP)
 
@@ -120,7 +125,8 @@ class Ingest:
         # Every replica locks GPUs in the same order, so none waits for another in a circle.
         order = sorted(range(len(together)), key=lambda index: together[index].gpu_id)
         ordered = [together[index] for index in order]
-        stored = await self._database.transact(lambda tx: metrics.store(tx, ordered))
+        late_before = start_of(self._clock())
+        stored = await self._database.transact(lambda tx: metrics.store(tx, ordered, late_before))
         fates: list[Fate] = ["accepted"] * len(together)
         for index, fate in zip(order, stored, strict=True):
             fates[index] = fate

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from gpuforge_controlplane.domain.buckets import BEGINNING, FIVE_MINUTES, Kept
 from gpuforge_controlplane.domain.fleet import MAX_AHEAD
-from gpuforge_controlplane.storage import alerts, cycles, idempotency, kpis, metrics, notices
-from gpuforge_controlplane.storage.database import Database
+from gpuforge_controlplane.storage import alerts, cycles, idempotency, kpis, metrics, notices, partitions, rollups
+from gpuforge_controlplane.storage.database import Connection, Database
+from gpuforge_controlplane.storage.partitions import Partitioned
 
 EVERY_S = 60.0
 CYCLES_KEPT_FOR = timedelta(days=7)  # the scheduler's log; what became of jobs is in their histories for good
@@ -15,18 +17,23 @@ HOURS_KEPT_FOR = timedelta(days=400)  # sums by the hour, as hourly rollups
 _DAYS_AHEAD = timedelta(days=2)  # of partitions, in case nobody is there to make the next one
 
 
-async def prepare(database: Database, now: datetime, keep: timedelta) -> None:
-    """See that every sample which ingest accepts has a partition to go to (PostgreSQL)."""
+async def prepare(database: Database, now: datetime, kept: Kept) -> None:
+    """See that every sample which ingest accepts, and what it is rolled up to, has a partition to go to
+    (PostgreSQL)."""
+    last = now + MAX_AHEAD + _DAYS_AHEAD
     async with database.write() as tx:
-        await metrics.ensure_partitions(tx, now - keep, now + MAX_AHEAD + _DAYS_AHEAD)
+        await partitions.ensure(tx, partitions.SAMPLES, now - kept.raw, last)
+        oldest = min(now - kept.raw, await rollups.progress(tx) or now) - FIVE_MINUTES
+        for table, keep in ((partitions.FIVE_MINUTES, kept.five_minutes), (partitions.HOURS, kept.hours)):
+            await partitions.ensure(tx, table, max(oldest, now - keep), last)
 
 
-async def enforce(database: Database, now: datetime, keep: timedelta) -> None:
-    """Drop samples older than `keep`, repeatable answers, the scheduler's log and alerts past their time.
+async def enforce(database: Database, now: datetime, kept: Kept) -> None:
+    """Drop samples and rollups, repeatable answers, the scheduler's log and alerts past their time.
 
-    Safe on all replicas at once.
+    Samples that are not rolled up yet stay. Safe on all replicas at once.
     """
-    await prepare(database, now, keep)
+    await prepare(database, now, kept)
     async with database.write() as tx:
         await idempotency.prune(tx, now)
         await cycles.prune(tx, now - CYCLES_KEPT_FOR)
@@ -36,4 +43,23 @@ async def enforce(database: Database, now: datetime, keep: timedelta) -> None:
     more = True
     while more:  # a slice a transaction, so that no other write waits long
         async with database.write() as tx:
-            more = await metrics.prune(tx, now - keep)
+            more = await metrics.prune(tx, await _rolled_up(tx, now - kept.raw))
+    for table, keep in ((partitions.FIVE_MINUTES, kept.five_minutes), (partitions.HOURS, kept.hours)):
+        await _forget(database, table, now - keep)
+
+
+async def _rolled_up(tx: Connection, before: datetime) -> datetime:
+    """`before`, or the end of what is rolled up where that is earlier."""
+    done, late = await rollups.progress(tx), await rollups.oldest_late(tx)
+    if done is None:
+        return BEGINNING
+    return min(before, done, late or done)
+
+
+async def _forget(database: Database, table: Partitioned, before: datetime) -> None:
+    after = 0
+    while True:
+        async with database.write() as tx:
+            after = await rollups.prune(tx, table, before, after)
+        if not after:
+            return

@@ -26,7 +26,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from gpuforge_controlplane.storage import alert_schema, billing_schema, health_schema, schema
+from gpuforge_controlplane.storage import alert_schema, billing_schema, health_schema, rollup_schema, schema
 from gpuforge_controlplane.storage.grouping import Grouped
 from gpuforge_shared.errors import Unavailable
 
@@ -157,7 +157,7 @@ async def throwaway(prefix: str) -> AsyncIterator[Database]:
         try:
             async with database.write() as connection:
                 # they share their metadata, but only when all are imported
-                for tables in (schema, billing_schema, alert_schema, health_schema):
+                for tables in (schema, billing_schema, alert_schema, health_schema, rollup_schema):
                     await connection.run_sync(tables.metadata.create_all)
             yield database
         finally:

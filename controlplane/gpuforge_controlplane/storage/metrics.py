@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, cast
 
 import msgspec
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
+from gpuforge_controlplane.domain.buckets import start_of
 from gpuforge_controlplane.domain.fleet import ACTIVE_ABOVE_PCT
+from gpuforge_controlplane.storage import partitions, rollups
 from gpuforge_controlplane.storage.database import Connection
 from gpuforge_controlplane.storage.schema import from_micros, gpu_metrics, gpus, nodes, to_micros
 from gpuforge_controlplane.storage.statements import is_among, sqlite_driver
@@ -17,7 +19,6 @@ from gpuforge_controlplane.storage.statements import is_among, sqlite_driver
 Fate = Literal["accepted", "duplicate", "unknown_gpu"]
 Stored = Sequence[tuple[int, int | datetime]]  # (GPU, time) of new rows, the time as the driver gives it
 
-_PARTITIONS_LOCK = 0x67706D70  # "gpmp"
 PRUNE_SLICE = timedelta(minutes=5)  # what one transaction deletes on SQLite, so that writers wait little
 
 
@@ -77,13 +78,17 @@ _STAGE_ROWS = (
 )
 
 
-async def store(tx: Connection, samples: Sequence[Sample]) -> list[Fate]:
+async def store(tx: Connection, samples: Sequence[Sample], late_before: datetime | None = None) -> list[Fate]:
     """Store what is new, bring each GPU's latest up to date; what became of each sample, in order.
 
-    A sample is stored once per `(gpu_id, recorded_at)`. A late one never overwrites newer state.
+    A sample is stored once per `(gpu_id, recorded_at)`. A late one never overwrites newer state. One from
+    before `late_before` marks its bucket, which may have been rolled up.
     """
     by_driver = _store_postgresql if tx.dialect.name == "postgresql" else _store_sqlite
     stored = await by_driver(tx, samples)
+    if late_before is not None and min(sample.recorded_at for sample in samples) < late_before:
+        told = ((_moment(at), gpu_id) for gpu_id, at in stored)
+        await rollups.mark_late(tx, {(start_of(at), gpu_id) for at, gpu_id in told if at < late_before})
     if len(stored) == len(samples):
         return ["accepted"] * len(samples)
     return await _fates(tx, samples, {(gpu_id, _moment(at)) for gpu_id, at in stored})
@@ -165,31 +170,13 @@ async def _fates(tx: Connection, samples: Sequence[Sample], stored: set[tuple[in
     return fates
 
 
-async def ensure_partitions(tx: Connection, first: datetime, last: datetime) -> None:
-    """PostgreSQL: make the daily partitions from `first`'s day to `last`'s. SQLite has none."""
-    if tx.dialect.name != "postgresql":
-        return
-    there = await _partitions(tx)
-    day = datetime.combine(first.astimezone(UTC).date(), time(), UTC)
-    while day <= last:
-        following = day + timedelta(days=1)
-        if f"gpu_metrics_{day:%Y%m%d}" not in there:  # making one holds up ingest, for a moment
-            await tx.execute(
-                text(
-                    f"CREATE TABLE gpu_metrics_{day:%Y%m%d} PARTITION OF gpu_metrics"
-                    f" FOR VALUES FROM ('{day:%Y-%m-%d}T00:00:00Z') TO ('{following:%Y-%m-%d}T00:00:00Z')"
-                )
-            )
-        day = following
-
-
 async def prune(tx: Connection, before: datetime) -> bool:
     """Delete samples recorded before `before`; whether some are left for another call.
 
     PostgreSQL drops whole days; SQLite deletes a slice a call, so that no writer waits long.
     """
     if tx.dialect.name == "postgresql":
-        await _drop_partitions(tx, before)
+        await partitions.drop(tx, partitions.SAMPLES, before)
         return False
     oldest = await tx.scalar(select(func.min(gpu_metrics.c.recorded_at)))
     if oldest is None or oldest >= before:
@@ -197,20 +184,3 @@ async def prune(tx: Connection, before: datetime) -> bool:
     end = min(before, oldest + PRUNE_SLICE)
     await tx.execute(gpu_metrics.delete().where(gpu_metrics.c.recorded_at < end))
     return bool(end < before)
-
-
-async def _drop_partitions(tx: Connection, before: datetime) -> None:
-    names = await _partitions(tx)
-    keep_from = f"gpu_metrics_{before.astimezone(UTC):%Y%m%d}"
-    for name in sorted(names):
-        if name < keep_from:
-            await tx.execute(text(f'DROP TABLE "{name}"'))
-
-
-async def _partitions(tx: Connection) -> set[str]:
-    """The partitions there are; no other replica makes or drops one until this transaction ends."""
-    await tx.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _PARTITIONS_LOCK})
-    names = await tx.scalars(
-        text("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'gpu_metrics'::regclass")
-    )
-    return set(names)

@@ -30,6 +30,7 @@ class Scene:
     silence_id: int
     channel_id: int
     event_id: int  # firing: a node that was heard last an hour ago
+    held_gpu_id: int  # the tenant's job had it once
     owing_tenant_id: int  # used a GPU for an hour, and was not invoiced yet
     invoice_id: int  # the tenant's
     spare_invoice_id: int
@@ -61,7 +62,11 @@ async def build_scene(plane: Plane) -> Scene:
         event_id=event["id"],
         silence_id=(await plane.admin.write("/api/alerts/silences", silence))["id"],
         channel_id=(await plane.admin.write("/api/alerts/channels", channel))["id"],
+        held_gpu_id=(await plane.rows(_HELD, tenant=tenant_id))[0][0],
     )
+
+
+_HELD = "SELECT gpu_id FROM allocations WHERE tenant_id = :tenant"
 
 
 async def _users(plane: Plane, first: int) -> list[int]:
@@ -197,6 +202,15 @@ def examples(scene: Scene) -> dict[tuple[str, str], Example]:
         ("DELETE", "/api/api-keys/{key_id}"): Example(path=f"/api/api-keys/{scene.key_id}"),
         ("GET", "/api/whoami"): Example(path="/api/whoami"),
         ("GET", "/api/dashboard"): Example(path="/api/dashboard"),
+        ("GET", "/api/gpus/{gpu_id}/metrics"): Example(path=f"/api/gpus/{scene.held_gpu_id}/metrics"),
+        ("GET", "/api/clusters/nodes/{node_id}/metrics"): Example(
+            path=f"/api/clusters/nodes/{site.node_id}/metrics"
+        ),
+        ("GET", "/api/clusters/{cluster_id}/metrics"): Example(
+            path=f"/api/clusters/{site.cluster_id}/metrics"
+        ),
+        ("GET", "/api/jobs/{job_id}/metrics"): Example(path=f"/api/jobs/{scene.job_id}/metrics"),
+        ("GET", "/api/tenants/{tenant_id}/metrics"): Example(path=f"/api/tenants/{scene.tenant_id}/metrics"),
         ("GET", "/api/events"): Example(path="/api/events"),
         ("GET", "/api/dashboard/kpis"): Example(path="/api/dashboard/kpis"),
         ("GET", "/api/audit"): Example(path="/api/audit"),

@@ -244,7 +244,8 @@ def _query(route: Route, request: web.Request) -> BaseModel:
     try:
         return route.query.model_validate(dict(given))
     except ValidationError as error:
-        raise problems.from_validation(error, route.query.model_fields, "query.") from None
+        known = (field.alias or name for name, field in route.query.model_fields.items())
+        raise problems.from_validation(error, known, "query.") from None
 
 
 def _body(route: Route, request: web.Request, payload: bytes) -> object:

@@ -12,6 +12,7 @@ from gpuforge_controlplane.services import (
     dashboard,
     fleet,
     health,
+    history,
     ingest,
     inventory,
     invoices,
@@ -34,6 +35,7 @@ from gpuforge_shared.wire import keys as keys_wire
 from gpuforge_shared.wire import kpis as kpis_wire
 from gpuforge_shared.wire import tenants as tenants_wire
 from gpuforge_shared.wire.base import PageQuery
+from gpuforge_shared.wire.history import History, HistoryQuery
 
 _READ_ALL = Access(scope="read", tenants=True, agents=True)
 _READ_TENANTS = Access(scope="read", tenants=True)
@@ -269,6 +271,26 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="GET", path="/api/dashboard", tag=_DASHBOARD, access=_READ_TENANTS,
         service=dashboard.overview, query=fleet_wire.OverviewQuery, answer=fleet_wire.DashboardOverview,
+    ),
+    Route(
+        method="GET", path="/api/gpus/{gpu_id}/metrics", tag=_GPU, access=_READ_TENANTS,
+        service=history.gpu_history, query=HistoryQuery, answer=History,
+    ),
+    Route(
+        method="GET", path="/api/clusters/nodes/{node_id}/metrics", tag=_GPU, access=_AGENT_READ,
+        service=history.node_history, query=HistoryQuery, answer=History,
+    ),
+    Route(
+        method="GET", path="/api/clusters/{cluster_id}/metrics", tag=_GPU, access=_READ_TENANTS,
+        service=history.cluster_history, query=HistoryQuery, answer=History,
+    ),
+    Route(
+        method="GET", path="/api/jobs/{job_id}/metrics", tag=_JOBS, access=_READ_TENANTS,
+        service=history.job_history, query=HistoryQuery, answer=History,
+    ),
+    Route(
+        method="GET", path="/api/tenants/{tenant_id}/metrics", tag=_TENANTS, access=_READ_TENANTS,
+        service=history.tenant_history, query=HistoryQuery, answer=History,
     ),
     Route(
         method="GET", path="/api/events", tag=_DASHBOARD, access=_READ_TENANTS, stream=True,

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from gpuforge_controlplane.domain.access import Principal
-from gpuforge_controlplane.services.outbound import Outbound
 from gpuforge_controlplane.domain.buckets import Kept
+from gpuforge_controlplane.services.outbound import Outbound
 from gpuforge_controlplane.services.owned import OwnedGpus
 from gpuforge_controlplane.storage import audit
 from gpuforge_controlplane.storage.database import Connection

@@ -6,7 +6,16 @@ from datetime import datetime, timedelta
 
 from gpuforge_controlplane.domain.buckets import BEGINNING, FIVE_MINUTES, Kept
 from gpuforge_controlplane.domain.fleet import MAX_AHEAD
-from gpuforge_controlplane.storage import alerts, cycles, idempotency, kpis, metrics, notices, partitions, rollups
+from gpuforge_controlplane.storage import (
+    alerts,
+    cycles,
+    idempotency,
+    kpis,
+    metrics,
+    notices,
+    partitions,
+    rollups,
+)
 from gpuforge_controlplane.storage.database import Connection, Database
 from gpuforge_controlplane.storage.partitions import Partitioned
 

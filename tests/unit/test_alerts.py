@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gpuforge_controlplane.domain.alerts import OpenEvent, Transition, evaluate
+from gpuforge_controlplane.domain.notices import Untold, due
 from gpuforge_controlplane.domain.rules import (
     BY_ID,
     CATALOGUE,
@@ -46,6 +47,9 @@ class Story:
     def __init__(self, *only: RuleType) -> None:
         self.rules = {name: built_in.rule for name, built_in in CATALOGUE.items() if not only or name in only}
         self.open: dict[int, OpenEvent] = {}
+        self.notified: list[tuple[float, str, str, int]] = []
+        self._untold: dict[int, Untold] = {}
+        self._subjects: dict[int, int] = {}
         self.told: list[tuple[float, str, str, int, str | None]] = []
         self._next = 1
 
@@ -60,7 +64,35 @@ class Story:
             self._keep(change, T0 + at)
         return changes
 
+    def tell(self, at: float) -> None:
+        """Notify at T0 + `at` of what is due."""
+        for event, kind in due(list(self._untold.values()), (), T0 + at):
+            self.notified.append((at, kind, event.rule_type, self._subjects[event.id]))
+            if kind == "resolved":
+                del self._untold[event.id]
+            else:
+                self._untold[event.id] = event._replace(told_at=T0 + at)
+
     def _keep(self, change: Transition, now: float) -> None:
+        event_id = self._next if change.event_id is None else change.event_id
+        if change.kind == "firing":
+            self._subjects[event_id] = change.subject_id
+            self._untold[event_id] = Untold(
+                event_id,
+                change.rule.rule_type,
+                change.rule.severity,
+                change.subject_type,
+                "",
+                now,
+                None,
+                None,
+                acknowledged=False,
+            )
+        elif change.kind == "resolved":
+            self._untold[event_id] = self._untold[event_id]._replace(resolved_at=now)
+        self._move(change, now)
+
+    def _move(self, change: Transition, now: float) -> None:
         if change.event_id is None:
             event = OpenEvent(
                 id=self._next,
@@ -349,15 +381,66 @@ SCENARIOS: dict[str, Scenario] = {
 }
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS.keys())
-def test_scenario(scenario: Scenario) -> None:
+# What is told of each of them, by looks right after the evaluations and one half a minute after the last.
+NOTICES: Mapping[str, Sequence[tuple[float, str, str, int]]] = {
+    "below the threshold it fires, between the two it stays, at the clear one it ends": [
+        (60, "firing", "idle_gpu", 1),
+        (150, "resolved", "idle_gpu", 1),
+        (210, "firing", "idle_gpu", 1),
+    ],
+    "flapping around the threshold is one event": [(60, "firing", "idle_gpu", 1)],
+    "a breach that lasts fires after for_seconds": [
+        (90, "firing", "gpu_thermal", 70),
+        (180, "resolved", "gpu_thermal", 70),
+    ],
+    "missing telemetry ends nothing that fires": [
+        (30, "firing", "idle_gpu", 1),
+        (120, "resolved", "idle_gpu", 1),
+    ],
+    "a node that goes takes its GPUs' events along, and they come back with it": [
+        (30, "firing", "gpu_fault", 71),
+        (91, "firing", "health_degraded", 7),
+        (91, "resolved", "gpu_fault", 71),
+        (91, "firing", "node_offline", 7),
+        (180, "resolved", "node_offline", 7),
+        (180, "firing", "gpu_fault", 71),
+    ],
+    "a higher threshold fires at once": [(60, "firing", "quota_breach", 3)],
+    "disabled, it ends; enabled again, it fires anew": [(90, "firing", "quota_breach", 3)],
+    "a restart in the middle counts the wait anew, and keeps what fires": [
+        (30, "firing", "gpu_fault", 70),
+        (690, "firing", "gpu_thermal", 70),
+    ],
+    "who stays silent after an outage of ours is offline": [(720, "firing", "node_offline", 7)],
+    "an offline node stays so over an outage of ours": [(600, "firing", "node_offline", 7)],
+    "a clock stepped an hour back neither fires early nor waits an hour": [
+        (-3480, "firing", "gpu_thermal", 70)
+    ],
+    "a job that hardly uses what it holds": [
+        (130, "firing", "idle_allocated", 70),
+        (190, "resolved", "idle_allocated", 70),
+    ],
+    "a budget, and the month that ends": [(60, "firing", "budget", 3), (120, "resolved", "budget", 3)],
+    "an invoice that is not paid in time": [
+        (60, "firing", "invoice_overdue", 9),
+        (120, "resolved", "invoice_overdue", 9),
+    ],
+    "a meter that catches up after an outage of ours": [(4330, "firing", "metering_gap", 0)],
+}
+
+
+@pytest.mark.parametrize(("name", "scenario"), SCENARIOS.items(), ids=SCENARIOS.keys())
+def test_scenario(name: str, scenario: Scenario) -> None:
     story = Story(*scenario.rules)
     for second, watched in scenario.seen:
         if scenario.settings and second in scenario.settings:
             rule_type, fields = scenario.settings[second]
             story.set(rule_type, **fields)
         story.look(second, watched)
+        story.tell(second)
+    story.tell(scenario.seen[-1][0] + EVERY)
     assert story.told == list(scenario.changes)
+    assert story.notified == list(NOTICES.get(name, ()))
 
 
 def test_a_thousand_looks_at_the_same_change_nothing_after_the_first() -> None:

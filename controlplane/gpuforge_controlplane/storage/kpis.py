@@ -113,25 +113,29 @@ async def add_hours(
     """Count `seconds` of what was seen, and note which GPUs idle now."""
     table = allocation_hours.c
     await tx.execute(update(allocation_hours).where(table.hour == hour).values(idle_gpus=0))
-    for (tenant_id, family), found in sorted(seen.items()):
-        fresh = insert(tx, allocation_hours).values(
-            hour=hour,
-            tenant_id=tenant_id,
-            family=family,
-            held_s=found.held * seconds,
-            idle_s=found.idle * seconds,
-            idle_gpus=found.idle_long,
-        )
-        await tx.execute(
-            fresh.on_conflict_do_update(
-                index_elements=[table.hour, table.tenant_id, table.family],
-                set_={
-                    "held_s": table.held_s + fresh.excluded.held_s,
-                    "idle_s": table.idle_s + fresh.excluded.idle_s,
-                    "idle_gpus": fresh.excluded.idle_gpus,
-                },
-            )
-        )
+    rows = [
+        {
+            "hour": hour,
+            "tenant_id": tenant_id,
+            "family": family,
+            "held_s": found.held * seconds,
+            "idle_s": found.idle * seconds,
+            "idle_gpus": found.idle_long,
+        }
+        for (tenant_id, family), found in sorted(seen.items())
+    ]
+    if not rows:
+        return
+    fresh = insert(tx, allocation_hours)
+    counted = fresh.on_conflict_do_update(
+        index_elements=[table.hour, table.tenant_id, table.family],
+        set_={
+            "held_s": table.held_s + fresh.excluded.held_s,
+            "idle_s": table.idle_s + fresh.excluded.idle_s,
+            "idle_gpus": fresh.excluded.idle_gpus,
+        },
+    )
+    await tx.execute(counted, rows)
 
 
 async def prune(tx: Connection, before: datetime) -> None:

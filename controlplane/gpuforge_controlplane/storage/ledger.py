@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
-from sqlalchemy import ColumnElement, Select, Subquery, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Select, Subquery, bindparam, func, null, select, update
 
 from gpuforge_controlplane.storage.billing_schema import usage_days, usage_events
 from gpuforge_controlplane.storage.database import Connection
@@ -93,7 +93,8 @@ async def ended(
     tx: Connection, *, job_ids: Sequence[int] | None, tenant_id: int | None, limit: int
 ) -> list[OnMeter]:
     """Ended allocations that are not metered to their end, held until the transaction ends."""
-    query = _on_meter().where(allocations.c.ended_at.is_not(None)).limit(limit)
+    # how long its nodes were heard no longer matters, and would be asked of the whole fleet
+    query = _on_meter(null()).where(allocations.c.ended_at.is_not(None)).limit(limit)
     if job_ids is not None:
         query = query.where(is_among(tx, allocations.c.job_id, job_ids))
     if tenant_id is not None:
@@ -105,7 +106,12 @@ async def running(
     tx: Connection, *, before: datetime, tenant_id: int | None, after: int, limit: int
 ) -> list[OnMeter]:
     """Open allocations beyond id `after` that are unmetered since before `before`, held likewise."""
-    query = _on_meter().where(allocations.c.ended_at.is_(None), before > _SINCE, allocations.c.id > after)
+    heard = _heard(tenant_id)
+    query = (
+        _on_meter(heard.c.heard)
+        .join(heard, heard.c.job_id == allocations.c.job_id)
+        .where(allocations.c.ended_at.is_(None), before > _SINCE, allocations.c.id > after)
+    )
     if tenant_id is not None:
         query = query.where(allocations.c.tenant_id == tenant_id)
     return records(await tx.execute(query.limit(limit)), OnMeter)
@@ -132,7 +138,7 @@ async def append(tx: Connection, rows: Sequence[UsageRow], cursors: Sequence[Cur
 
 async def accruing(tx: Connection, *, tenant_id: int | None = None) -> list[Accruing]:
     """What is allocated and not metered yet, GPUs alike together."""
-    heard = _heard()
+    heard = _heard(tenant_id)
     query = (
         select(
             allocations.c.tenant_id,
@@ -216,8 +222,7 @@ async def page(
     return records(await tx.execute(query), LedgerRow)
 
 
-def _on_meter() -> Select[Any]:
-    heard = _heard()
+def _on_meter(heard: ColumnElement[Any]) -> Select[Any]:
     return (
         select(
             allocations.c.id.label("allocation_id"),
@@ -228,27 +233,28 @@ def _on_meter() -> Select[Any]:
             allocations.c.started_at,
             allocations.c.ended_at,
             allocations.c.metered_until,
-            heard.c.heard,
+            heard.label("heard"),
             jobs.c.started_at.label("run_started_at"),
             jobs.c.time_limit_min,
         )
         .join(jobs, jobs.c.id == allocations.c.job_id)
-        .outerjoin(heard, heard.c.job_id == allocations.c.job_id)
         .where(_ON_METER)
         .order_by(allocations.c.id)
         .with_for_update(of=allocations)
     )
 
 
-def _heard() -> Subquery:
-    """The oldest heartbeat of the nodes of each running job."""
-    return (
+def _heard(tenant_id: int | None) -> Subquery:
+    """The oldest heartbeat of the nodes of each running job; of one tenant where that is given."""
+    query = (
         select(allocations.c.job_id, func.min(nodes.c.last_heartbeat_at).label("heard"))
         .join(nodes, nodes.c.id == allocations.c.node_id)
         .where(_ON_METER, allocations.c.ended_at.is_(None))
         .group_by(allocations.c.job_id)
-        .subquery()
     )
+    if tenant_id is not None:
+        query = query.where(allocations.c.tenant_id == tenant_id)
+    return query.subquery()
 
 
 def _claimable(tenant_id: int, since: datetime, until: datetime) -> ColumnElement[bool]:

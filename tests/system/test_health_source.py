@@ -217,8 +217,15 @@ async def test_xids_come_once_with_their_gpu_and_those_of_the_past_do_not_come(
         Xid(uuid=second, code=63),
         Xid(uuid=fifth, code=13),
     )
-    await collector.inventory()
     assert await collector.xids() == ()
+
+
+async def test_listing_the_gpus_again_loses_no_xid(fakenvml: FakeNvml, collector: ChildCollector) -> None:
+    host = eight_gpus()
+    await collector.read()
+    fakenvml.show(with_xids(host, 4, (1, 48)))
+    await collector.inventory()
+    assert await collector.xids() == (Xid(uuid=host.gpus[4].uuid, code=48),)
 
 
 async def test_the_xid_of_a_card_that_fell_off_the_bus_still_names_it(

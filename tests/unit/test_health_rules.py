@@ -24,6 +24,7 @@ PENDING = OpenFault(id=2, kind="row_remap", code="pending", needs_operator=False
 RESET = OpenFault(id=3, kind="recovery", code="gpu_reset", needs_operator=False)
 XID = OpenFault(id=4, kind="xid", code="48", needs_operator=True)
 ECC = OpenFault(id=5, kind="ecc", code="uncorrectable", needs_operator=True)
+WORD = OpenFault(id=6, kind="recovery", code="gpu_reset", needs_operator=True)
 ZERO = Counters(volatile=0, aggregate=0)
 
 
@@ -76,6 +77,7 @@ def test_what_is_a_fault(now: Condition, opened: Sequence[tuple[str, str, bool]]
     [
         pytest.param(WELL, [HUNG, PENDING, RESET], [], [1, 2, 3], id="well again"),
         pytest.param(WELL, [XID, ECC], [], [], id="well again, and an operator must say so"),
+        pytest.param(WELL, [WORD], [], [], id="whatever an operator's word was asked for when it began"),
         pytest.param(UNKNOWN, [HUNG, PENDING, RESET], [], [], id="still hung: nothing is known of the rest"),
         pytest.param(Condition(unreadable="lost"), [HUNG], ["lost"], [1], id="hung, then lost"),
         pytest.param(Condition(unreadable="not_reached"), [HUNG], [], [], id="not reached says nothing"),

@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_S = 15.0
 ALLOCATION_S = 3.0  # between two looks at who holds a simulated GPU
+REPORT_BEATS = 2  # heartbeats between two reports of health without news: one costs as much as two of them
 SYNC_S = 30.0  # what a power cut costs at most of the samples that wait
 FRESH_S = 30.0  # or three intervals: older readings are not shown to Prometheus
 LAST_DELIVERY_S = 3.0  # how long a stop may take for what is still in the queue
@@ -104,8 +105,8 @@ class Node:
                 (settings.heartbeat_interval_s, self.beat),
             ):
                 loops.create_task(every(period_s, act, after_s=spread_s(self.hostname, period_s)))
-            beat_s = settings.heartbeat_interval_s
-            loops.create_task(self.reporter.run(beat_s, after_s=spread_s(self.hostname, beat_s)))
+            report_s = REPORT_BEATS * settings.heartbeat_interval_s
+            loops.create_task(self.reporter.run(report_s, after_s=spread_s(self.hostname, report_s)))
             loops.create_task(every(SYNC_S, self.spool.sync, after_s=SYNC_S))
             if self.follower is not None:
                 loops.create_task(every(ALLOCATION_S, self.follower.look, after_s=ALLOCATION_S))

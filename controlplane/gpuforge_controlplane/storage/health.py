@@ -141,6 +141,7 @@ async def _upsert(tx: Connection, table: Table, key: str, rows: Sequence[Row]) -
         {name: msgspec.to_builtins(value) if name in jsons else value for name, value in row.items()}
         for row in rows
     ]
-    statement = insert(tx, table).values(plain)
+    # rows as parameters: as values, each number of them would be a statement of its own, compiled anew
+    statement = insert(tx, table)
     fresh = {column.name: statement.excluded[column.name] for column in table.c if column.name != key}
-    await tx.execute(statement.on_conflict_do_update(index_elements=[key], set_=fresh))
+    await tx.execute(statement.on_conflict_do_update(index_elements=[key], set_=fresh), plain)

@@ -64,6 +64,12 @@ CHROMIUM = Part(
     packages=("chromium",),
     present=lambda: find_chromium() is not None,
 )
+SYSTEMD = Part(
+    name="systemd-analyze",
+    needed_by="the tests of the units in systemd/",
+    packages=("systemd",),
+    present=lambda: shutil.which("systemd-analyze") is not None,
+)
 NPM_PACKAGES = Part(
     name="the dashboard's npm packages",
     needed_by="the dashboard's type check and its tests, in Node and in a browser",
@@ -72,7 +78,7 @@ NPM_PACKAGES = Part(
     fetch=fetch_packages,
     remedy="make test, where npm's registry can be reached",
 )
-PARTS = (POSTGRESQL, C_COMPILER, CHROMIUM, NPM_PACKAGES)
+PARTS = (POSTGRESQL, C_COMPILER, CHROMIUM, SYSTEMD, NPM_PACKAGES)
 
 
 def missing_parts(parts: Sequence[Part], install: Callable[[Sequence[str]], bool]) -> list[Part]:

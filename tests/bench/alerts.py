@@ -20,12 +20,14 @@ import aiohttp
 from sqlalchemy import update
 
 from gpuforge_controlplane.domain.alerts import evaluate
+from gpuforge_controlplane.domain.buckets import FIVE_MINUTES, settled_until
 from gpuforge_controlplane.migrations import migrate
 from gpuforge_controlplane.services import watching
 from gpuforge_controlplane.services.alerts import rules
-from gpuforge_controlplane.storage import kpis, leases, schema, watch
+from gpuforge_controlplane.storage import kpis, leases, rollups, schema, watch
 from gpuforge_controlplane.storage.alert_schema import allocation_hours
 from gpuforge_controlplane.storage.database import Database
+from gpuforge_controlplane.storage.rollup_schema import gpu_rollup_5m
 from gpuforge_shared.clock import utc_now
 from tests.bench.scheduler import GPUS_A_NODE, TENANTS, build, insert
 from tests.bench.server import Server, serving
@@ -46,7 +48,15 @@ async def furnish(database: Database, gpus: int) -> None:
     ]
     async with database.write() as tx:
         await tx.execute(update(schema.gpus).values(recorded_at=now + LONG_AGO, **used))
+        await tx.execute(update(schema.allocations).values(started_at=now - timedelta(hours=1)))
         await insert(tx, allocation_hours, hours)
+        until = settled_until(now)
+        await rollups.advance(tx, until)
+        for back in range(1, 8):
+            bucket = {"bucket": until - back * FIVE_MINUTES, "samples": 30, "utilization_n": 30}
+            figures = {"utilization_sum": 1_500.0, "memory_n": 0, "temperature_n": 0, "power_n": 0}
+            rows = [{**bucket, **figures, "gpu_id": gpu} for gpu in range(1, gpus + 1)]
+            await insert(tx, gpu_rollup_5m, rows)
 
 
 async def evaluations(database: Database, rounds: int) -> None:

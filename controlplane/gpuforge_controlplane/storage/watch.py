@@ -11,7 +11,7 @@ from gpuforge_controlplane.domain.budgets import month_start
 from gpuforge_controlplane.domain.invoicing import InvoiceStatus, number_of
 from gpuforge_controlplane.domain.pricing import lines_of, total_cents
 from gpuforge_controlplane.domain.watched import Cluster, Gpu, Holding, Invoice, Node, Tenant, Watched
-from gpuforge_controlplane.storage import budgets, ledger, rates
+from gpuforge_controlplane.storage import budgets, ledger, means, rates
 from gpuforge_controlplane.storage.billing_schema import invoices
 from gpuforge_controlplane.storage.database import Connection
 from gpuforge_controlplane.storage.schema import allocations
@@ -24,26 +24,28 @@ _SECONDS = {"sqlite": "({} / 1000000.0)", "postgresql": "extract(epoch FROM {}):
 async def load(tx: Connection, now: datetime, hearing_since: datetime) -> Watched:
     """The picture at `now`; `hearing_since` as in `Watched`."""
     seconds = _SECONDS[tx.dialect.name]
+    until = await means.rolled_until(tx, now)
     return Watched(
         hearing_since=hearing_since.timestamp(),
-        clusters=await _clusters(tx, seconds),
+        clusters=await _clusters(tx, seconds, until),
         nodes=await _nodes(tx, seconds),
         gpus=await _gpus(tx, seconds),
-        holdings=await _holdings(tx, seconds),
+        holdings=await _holdings(tx, seconds, until),
         tenants=await _tenants(tx, now),
         invoices=await _invoices(tx, now),
         metered_until=await _metered_until(tx),
     )
 
 
-async def _clusters(tx: Connection, seconds: str) -> list[Cluster]:
+async def _clusters(tx: Connection, seconds: str, until: datetime | None) -> list[Cluster]:
     oldest = f"SELECT cluster_id, {seconds.format('min(submitted_at)')} FROM jobs"  # noqa: S608  # constants
     queued: Iterable[tuple[int, float]] = await tuples(
         tx, f"{oldest} WHERE status = 'queued' GROUP BY cluster_id"
     )
     waits = dict(queued)
+    used = {} if until is None else await means.of_clusters(tx, until)
     return [
-        Cluster(cluster_id, name, None, waits.get(cluster_id))
+        Cluster(cluster_id, name, used.get(cluster_id), waits.get(cluster_id))
         for cluster_id, name in await tuples(tx, "SELECT id, name FROM clusters")
     ]
 
@@ -81,13 +83,17 @@ async def _faults(tx: Connection) -> dict[int, list[str]]:
     return found
 
 
-async def _holdings(tx: Connection, seconds: str) -> list[Holding]:
-    since = seconds.format("a.started_at")
+async def _holdings(tx: Connection, seconds: str, until: datetime | None) -> list[Holding]:
+    started = seconds.format("a.started_at")
     query = (
-        f"SELECT a.gpu_id, a.job_id, j.tenant_id, {since}, a.family FROM allocations a"  # noqa: S608
+        f"SELECT a.gpu_id, a.job_id, j.tenant_id, {started}, a.family FROM allocations a"  # noqa: S608
         " JOIN jobs j ON j.id = a.job_id WHERE a.ended_at IS NULL"
     )
-    return [Holding(*row) for row in await tuples(tx, query)]
+    used = {} if until is None else await means.of_held(tx, until)
+    return [
+        Holding(gpu_id, job_id, tenant_id, since, family, used.get(gpu_id))
+        for gpu_id, job_id, tenant_id, since, family in await tuples(tx, query)
+    ]
 
 
 async def _tenants(tx: Connection, now: datetime) -> list[Tenant]:

@@ -1,0 +1,68 @@
+"""How busy clusters and held GPUs were lately, from rollups alone."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+
+from gpuforge_controlplane.storage import rollups
+from gpuforge_controlplane.storage.database import Connection
+from gpuforge_controlplane.storage.rollup_schema import gpu_rollup_5m
+from gpuforge_controlplane.storage.schema import allocations, gpus, nodes
+
+CLUSTER_WINDOW = timedelta(minutes=15)
+HELD_WINDOW = timedelta(minutes=30)
+STALE_AFTER = timedelta(minutes=15)  # rollups that lag further behind tell nothing of now
+
+_rolled = gpu_rollup_5m.c
+_MEAN = func.sum(_rolled.utilization_sum) / func.sum(_rolled.utilization_n)
+
+
+async def rolled_until(tx: Connection, now: datetime) -> datetime | None:
+    """The end of the last settled bucket; None where that is too long ago."""
+    done = await rollups.progress(tx)
+    return None if done is None or now - done > STALE_AFTER else done
+
+
+async def of_clusters(tx: Connection, until: datetime) -> dict[int, float]:
+    """Mean utilisation in percent of each cluster's reporting GPUs over the 15 min to `until`.
+
+    Clusters of which a part of that time is unknown are absent: of a minute's figures nobody is alarmed.
+    """
+    since = until - CLUSTER_WINDOW
+    query = (
+        select(nodes.c.cluster_id, _MEAN, func.min(_rolled.bucket))
+        .select_from(gpus)
+        .join(nodes, nodes.c.id == gpus.c.node_id)
+        .join(gpu_rollup_5m, _rolled.gpu_id == gpus.c.id)
+        .where(
+            gpus.c.gpu_index.is_not(None),
+            nodes.c.retired_at.is_(None),
+            _rolled.bucket >= since,
+            _rolled.bucket < until,
+            _rolled.utilization_n > 0,
+        )
+        .group_by(nodes.c.cluster_id)
+    )
+    return {row[0]: row[1] for row in (await tx.execute(query)).all() if row[2] == since}
+
+
+async def of_held(tx: Connection, until: datetime) -> dict[int, float]:
+    """Mean utilisation in percent of each held GPU over the 30 min to `until`, while the job held it.
+
+    GPUs without telemetry are absent.
+    """
+    query = (
+        select(allocations.c.gpu_id, _MEAN)
+        .join(gpu_rollup_5m, _rolled.gpu_id == allocations.c.gpu_id)
+        .where(
+            allocations.c.ended_at.is_(None),
+            _rolled.bucket >= until - HELD_WINDOW,
+            _rolled.bucket >= allocations.c.started_at,
+            _rolled.bucket < until,
+            _rolled.utilization_n > 0,
+        )
+        .group_by(allocations.c.gpu_id)
+    )
+    return {row[0]: row[1] for row in (await tx.execute(query)).all()}

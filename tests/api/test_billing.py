@@ -184,6 +184,23 @@ async def test_rates_that_are_none(plane: Plane, body: Json, path: str) -> None:
     assert await plane.count("rates") == 3
 
 
+@pytest.mark.parametrize(
+    ("family", "hint"),
+    [("H10O", "did you mean H100?"), ("a%20typo", "no GPU family"), ("%20", "no GPU family")],
+)
+@ON_SQLITE
+async def test_a_rate_for_a_family_that_nobody_has_heard_of(plane: Plane, family: str, hint: str) -> None:
+    answer = await plane.admin.put(f"/api/rates/{family}", {"rate_per_hour": 1})
+    assert (answer.status, answer.paths) == (422, ["family"])
+    assert hint in answer.body["errors"][0]["message"]
+
+
+async def test_a_rate_for_a_card_newer_than_our_list(work: Work) -> None:
+    await work.cluster(1, model="NVIDIA X900 200GB")
+    answer = await work.admin.put("/api/rates/X900", {"rate_per_hour": 9.5})
+    assert (answer.status, answer.body["family"], answer.body["rate_per_hour"]) == (200, "X900", 9.5)
+
+
 @pytest.mark.parametrize("days", ["0", "91", "x", "1.5", "-1"])
 @ON_SQLITE
 async def test_days_outside_their_bounds(work: Work, days: str) -> None:

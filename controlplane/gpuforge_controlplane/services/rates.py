@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 
-from gpuforge_controlplane.domain.families import pool_family
+from gpuforge_controlplane.domain.families import KNOWN_FAMILIES, pool_family
 from gpuforge_controlplane.domain.metering import RateBook, RateVersion, from_second, whole_second
 from gpuforge_controlplane.domain.pricing import CURRENCY, micros_of, price_of
 from gpuforge_controlplane.services.context import Context
@@ -14,7 +15,6 @@ from gpuforge_shared.errors import Conflict, invalid, not_found
 from gpuforge_shared.wire.billing import RateRecord, RateSet, RatesQuery
 
 _SECOND = timedelta(seconds=1)
-MAX_FAMILY = 64
 
 
 async def list_rates(ctx: Context, query: RatesQuery) -> list[RateRecord]:
@@ -32,9 +32,7 @@ async def list_rates(ctx: Context, query: RatesQuery) -> list[RateRecord]:
 
 async def set_rate(ctx: Context, family: str, body: RateSet) -> RateRecord:
     """Set a rate from now on. What is metered keeps the rate it was metered at."""
-    name = pool_family(family)
-    if not 1 <= len(family) <= MAX_FAMILY or name == "unknown":
-        raise invalid("family", f"must be a GPU family such as H100, of {MAX_FAMILY} characters at most")
+    name = await _known(ctx, family)
     if body.tenant_id is not None and await tenants.by_id(ctx.tx, body.tenant_id) is None:
         raise not_found("tenant", body.tenant_id)
     if body.rate_per_hour is None and body.tenant_id is None:
@@ -60,6 +58,21 @@ async def set_rate(ctx: Context, family: str, body: RateSet) -> RateRecord:
     was = None if before is None else _record(before)
     await ctx.audit("rate.set", "rate", made.id, before=was, after=_record(made))
     return _record(made)
+
+
+async def _known(ctx: Context, family: str) -> str:
+    """The family by its name or by a model's. Raises Invalid for one that nobody has heard of: a typo would
+    be a rate that prices nothing."""
+    name = pool_family(family)
+    if name in KNOWN_FAMILIES:
+        return name
+    known = {*KNOWN_FAMILIES, *map(pool_family, await rates.models(ctx.tx))}
+    known |= await rates.metered_families(ctx.tx)
+    if name in known:
+        return name
+    near = get_close_matches(name.upper(), sorted(known), n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise invalid("family", f"no GPU family of that name is known or in the fleet{hint}")
 
 
 async def _from_now_on(ctx: Context, family: str, before: RateVersion | None) -> datetime:

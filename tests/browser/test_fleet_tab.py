@@ -53,6 +53,8 @@ async def test_the_map_is_walked_by_keyboard_and_opens_a_node(screen: Screen) ->
     await expect(screen.page.locator(".tip")).to_contain_text("GPU 1")
     await screen.page.keyboard.press("Enter")
     await expect(screen.dialog()).to_contain_text("east-01")
+    await expect(screen.dialog().get_by_role("img", name="GPU 1, mean and highest")).to_be_visible()
+    await screen.dialog().get_by_role("button", name="7 d").click()
     await screen.see_accessible()
 
 

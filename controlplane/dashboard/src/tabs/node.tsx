@@ -11,6 +11,7 @@ import { confirm } from "../state/dialogs";
 import { jobs } from "../state/fleet";
 import { touch, useResource } from "../state/resource";
 import { href } from "../url/route";
+import { History } from "./history";
 
 interface DrawerProps {
   id: number;
@@ -48,6 +49,7 @@ function Details({ node, gpu, onGpu }: { node: NodeDetail; gpu: number | null; o
         ...(node.clock_is_off && offset !== null ? [["Clock", <b class="warm">{offset.toFixed(1)} s off</b>] as const] : []),
         ...(node.dropped_samples ? [["Lost samples", <b class="warm">{count(node.dropped_samples)}</b>] as const] : []),
       ]} />
+      <History key={gpu ?? 0} node={node} gpu={node.gpus.find((each) => each.id === gpu) ?? null} />
       <div class="gpus" role="list" aria-label="GPUs of this node">
         {node.gpus.map((each) => <Gpu key={each.id} gpu={each} chosen={each.id === gpu} onChoose={() => onGpu(each.id === gpu ? null : each.id)} />)}
       </div>

@@ -17,6 +17,7 @@ from aiohttp import web
 from gpuforge_controlplane import migrations
 from gpuforge_controlplane.api.application import application, runner
 from gpuforge_controlplane.api.endpoint import Api
+from gpuforge_controlplane.api.exports import AT_ONCE as EXPORTS_AT_ONCE
 from gpuforge_controlplane.api.observations import Observations
 from gpuforge_controlplane.api.routes import ROUTES
 from gpuforge_controlplane.api.traffic import Traffic
@@ -108,6 +109,7 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock = utc_now) 
             outbound=outbound,
             live=live,
             sample_live=sample_live,
+            exports=asyncio.Semaphore(EXPORTS_AT_ONCE),
             clock=clock,
             demo=settings.demo,
             kept=kept,

@@ -5,7 +5,8 @@ GPUForgeError
 ├── Unauthorized 401       ├── BodyTooLarge 413           ├── Unavailable 503 (retry_after)
 ├── Forbidden 403          ├── UnsupportedMediaType 415   └── InternalError 500
 ├── NotFound 404           └── Invalid 422 (errors)
-└── MethodNotAllowed 405
+├── MethodNotAllowed 405
+└── NotAcceptable 406
 
 Each maps to one RFC 9457 problem document; `code` is the stable, machine-readable name of the case.
 """
@@ -69,6 +70,10 @@ class MethodNotAllowed(GPUForgeError):
     status, title, default_code = 405, "Method Not Allowed", "method_not_allowed"
 
 
+class NotAcceptable(GPUForgeError):
+    status, title, default_code = 406, "Not Acceptable", "not_acceptable"
+
+
 class Conflict(GPUForgeError):
     status, title, default_code = 409, "Conflict", "conflict"
 
@@ -105,6 +110,7 @@ BY_STATUS: dict[int, type[GPUForgeError]] = {
         Forbidden,
         NotFound,
         MethodNotAllowed,
+        NotAcceptable,
         Conflict,
         BodyTooLarge,
         UnsupportedMediaType,

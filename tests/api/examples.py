@@ -166,6 +166,7 @@ def examples(scene: Scene) -> dict[tuple[str, str], Example]:
         ("POST", "/api/tenants/{tenant_id}/invoice"): Example(
             path=f"/api/tenants/{scene.owing_tenant_id}/invoice", once=True
         ),
+        ("GET", "/api/usage/export.csv"): Example(path="/api/usage/export.csv"),
         ("GET", "/api/billing/summary"): Example(path="/api/billing/summary"),
         ("GET", "/api/invoices"): Example(path="/api/invoices"),
         ("GET", "/api/invoices/{invoice_id}"): Example(path=f"/api/invoices/{scene.invoice_id}"),

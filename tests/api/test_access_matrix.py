@@ -43,6 +43,7 @@ MAY = {
     "PUT /api/tenants/{tenant_id}/budget": "WA",
     "GET /api/tenants/{tenant_id}/invoice/preview": "RWAT",
     "POST /api/tenants/{tenant_id}/invoice": "WA",
+    "GET /api/usage/export.csv": "RWAT",
     "GET /api/billing/summary": "RWAT",
     "GET /api/invoices": "RWAT",
     "GET /api/invoices/{invoice_id}": "RWAT",

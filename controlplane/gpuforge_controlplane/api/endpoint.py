@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from aiohttp import web
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from gpuforge_controlplane.api import problems
+from gpuforge_controlplane.api.accept import preferred
 from gpuforge_controlplane.api.observations import Observations
 from gpuforge_controlplane.api.route import Route
 from gpuforge_controlplane.api.traffic import Traffic
@@ -33,6 +35,7 @@ from gpuforge_shared.clock import Clock
 from gpuforge_shared.errors import (
     Forbidden,
     MalformedBody,
+    NotAcceptable,
     Unauthorized,
     UnsupportedMediaType,
     invalid,
@@ -67,6 +70,7 @@ class Api:
     outbound: Outbound
     live: Live
     sample_live: Live | None
+    exports: asyncio.Semaphore  # long answers that hold a connection each
     clock: Clock
     demo: Demo
     kept: Kept
@@ -115,8 +119,11 @@ async def answer(api: Api, route: Route, request: web.Request) -> web.StreamResp
         return _render(route, request, await _accept(api, request, caller, call))
     if not reads:
         return await _write(api, route, request, caller, call)
+    media = _media(route, request)
     async with caller.database.read() as tx:
         found = await route.service(_context(api, request, caller, tx), *call.ids.values(), **call.inputs)
+    if route.views:
+        return _view(route, media, found)
     return _render(route, request, _reply(route, found))
 
 
@@ -280,6 +287,31 @@ def _reply(route: Route, outcome: object) -> Reply:
     if isinstance(outcome, Upserted):
         return Reply(status=201 if outcome.created else 200, answer=outcome.answer)
     return Reply(status=route.status[0], answer=outcome)
+
+
+def _media(route: Route, request: web.Request) -> str:
+    """In which of its forms the caller wants the answer. Raises NotAcceptable."""
+    if not route.views:
+        return route.media
+    offered = (route.media, *(media for media, _ in route.views))
+    wanted = request.headers.getall("Accept", ())
+    media = preferred(", ".join(wanted), offered)
+    if media is None:
+        raise NotAcceptable(f"this comes as {', '.join(offered)}; Accept allows none of these")
+    return media
+
+
+def _view(route: Route, media: str, found: object) -> web.Response:
+    headers = {"Vary": "Accept"}
+    if media == route.media:
+        return web.Response(body=_ENCODER.encode(found), content_type=media, headers=headers)
+    sheet = dict(route.views)[media](found)
+    shown = "inline" if media == "text/html" else "attachment"
+    headers["Content-Type"] = f"{media}; charset=utf-8"
+    headers["Content-Disposition"] = f'{shown}; filename="{sheet.filename}"'
+    if sheet.policy is not None:
+        headers["Content-Security-Policy"] = sheet.policy
+    return web.Response(body=sheet.body, headers=headers)
 
 
 def _render(route: Route, request: web.Request, reply: Reply) -> web.Response:

@@ -90,7 +90,7 @@ def _operation(route: Route, answer: Json, body: Json | None) -> Json:
         **({"description": route.description} if route.description else {}),
         "responses": {
             **{
-                str(status): {"description": _words(status), "content": {route.media: {"schema": answer}}}
+                str(status): {"description": _words(status), "content": _content(route, answer)}
                 for status in route.status
             },
             "default": {
@@ -106,11 +106,19 @@ def _operation(route: Route, answer: Json, body: Json | None) -> Json:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
     if route.access is not None:
         operation["x-gpuforge-scope"] = route.access.scope
-    if route.stream:  # OpenAPI 3.1 has no words for what the messages of a stream carry
+    if route.events:  # OpenAPI 3.1 has no words for what the messages of a stream carry
         operation["x-gpuforge-events"] = {
             name: {"$ref": _REF.format(model=event.__name__)} for name, event in route.events
         }
     return operation
+
+
+def _content(route: Route, answer: Json) -> Json:
+    """The answer, and its further forms."""
+    return {
+        route.media: {"schema": answer},
+        **{media: {"schema": {"type": "string"}} for media, _ in route.views},
+    }
 
 
 def _words(status: int) -> str:
@@ -138,7 +146,7 @@ def _query_parameters(route: Route) -> Iterable[Json]:
 
 
 def _headers(route: Route) -> Iterable[Json]:
-    if route.stream:
+    if route.events:
         yield {
             "name": "Last-Event-ID",
             "in": "header",

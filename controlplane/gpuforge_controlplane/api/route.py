@@ -18,6 +18,15 @@ Body = type[BaseModel] | type[msgspec.Struct]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """An answer in another form than JSON."""
+
+    body: bytes
+    filename: str  # for whoever saves it
+    policy: str | None = None  # its own Content-Security-Policy; None: everybody's, which allows nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """One endpoint. `{…_id}` in the path is a whole number, any other `{name}` a word; in order, they are the
     service's arguments."""
@@ -36,8 +45,10 @@ class Route:
     hot: bool = False  # grouped with others that wait: see services/ingest, services/submissions
     raw: bool = False  # takes the request and answers a response of its own
     stream: bool = False  # (api, request, caller, query) -> a response that lasts; its caller is known
-    events: tuple[tuple[str, Any], ...] = ()  # of a stream: what each of its messages carries, by name
+    events: tuple[tuple[str, Any], ...] = ()  # of a stream of events: what each of them carries, by name
     media: str = "application/json"
+    # further forms of the answer, for whoever's `Accept` prefers them: by media type, from the answer
+    views: tuple[tuple[str, Callable[[Any], Sheet]], ...] = ()
     # (payment desk, answer) -> answer, once the write is committed: for what must not happen in a transaction
     afterwards: Callable[..., Awaitable[Any]] | None = None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gpuforge_controlplane.api import events, system, webhooks
+from gpuforge_controlplane.api import events, exports, invoice_pages, system, webhooks
 from gpuforge_controlplane.api.route import Route
 from gpuforge_controlplane.domain.access import Access
 from gpuforge_controlplane.services import (
@@ -190,6 +190,10 @@ ROUTES: tuple[Route, ...] = (
         answer=billing_wire.InvoiceIssued, afterwards=PaymentDesk.with_link,
     ),
     Route(
+        method="GET", path="/api/usage/export.csv", tag=_BILLING, access=_READ_TENANTS, stream=True,
+        media=exports.MEDIA, service=exports.export_usage, query=billing_wire.ExportQuery, answer=str,
+    ),
+    Route(
         method="GET", path="/api/billing/summary", tag=_BILLING, access=_READ_TENANTS,
         service=invoices.summary, answer=billing_wire.BillingSummary,
     ),
@@ -201,6 +205,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="GET", path="/api/invoices/{invoice_id}", tag=_BILLING, access=_READ_TENANTS,
         service=invoices.get_invoice, answer=billing_wire.InvoiceDetail,
+        views=(("text/csv", invoice_pages.invoice_csv), ("text/html", invoice_pages.invoice_page)),
     ),
     Route(
         method="PATCH", path="/api/invoices/{invoice_id}/status", tag=_BILLING, access=_WRITE,

@@ -196,6 +196,7 @@ def examples(scene: Scene) -> dict[tuple[str, str], Example]:
         ("DELETE", "/api/alerts/channels/{channel_id}"): Example(
             path=f"/api/alerts/channels/{scene.channel_id}"
         ),
+        ("GET", "/api/dashboard/leakage"): Example(path="/api/dashboard/leakage"),
         ("POST", "/api/api-keys"): Example(
             path="/api/api-keys", body={"label": "new", "tenant_id": scene.tenant_id}
         ),

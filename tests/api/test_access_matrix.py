@@ -58,6 +58,7 @@ MAY = {
     "GET /api/alerts/channels": "RWA",
     "POST /api/alerts/channels": "A",
     "DELETE /api/alerts/channels/{channel_id}": "A",
+    "GET /api/dashboard/leakage": "RWAT",
     "POST /api/api-keys": "AT",
     "GET /api/api-keys": "AT",
     "DELETE /api/api-keys/{key_id}": "AT",

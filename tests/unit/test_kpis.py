@@ -99,4 +99,7 @@ def test_activity_tells_idle_from_unknown() -> None:
         gpus=gpus,
         holdings=holdings,
     )
-    assert activity(View(seen, NOW)) == {(3, "H100"): Activity(6, 2, 1), (0, "A100"): Activity(2, 0, 0)}
+    assert activity(View(seen, NOW)) == {
+        (3, "H100"): Activity(6, 2, 1, 3, 50.0 + 9.9 + 1.0),
+        (0, "A100"): Activity(2, 0, 0, 1, 10.0),
+    }

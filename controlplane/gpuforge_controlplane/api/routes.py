@@ -19,6 +19,7 @@ from gpuforge_controlplane.services import (
     jobs,
     keys,
     kpis,
+    leakage,
     queueing,
     rates,
     tenants,
@@ -33,6 +34,7 @@ from gpuforge_shared.wire import health as health_wire
 from gpuforge_shared.wire import jobs as jobs_wire
 from gpuforge_shared.wire import keys as keys_wire
 from gpuforge_shared.wire import kpis as kpis_wire
+from gpuforge_shared.wire import leakage as leakage_wire
 from gpuforge_shared.wire import tenants as tenants_wire
 from gpuforge_shared.wire.base import PageQuery
 from gpuforge_shared.wire.history import History, HistoryQuery
@@ -256,6 +258,10 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="DELETE", path="/api/alerts/channels/{channel_id}", tag=_ALERTS, access=_ADMIN,
         service=channels.delete_channel, answer=alerts_wire.ChannelRecord,
+    ),
+    Route(
+        method="GET", path="/api/dashboard/leakage", tag=_DASHBOARD, access=_READ_TENANTS,
+        service=leakage.revenue_leakage, answer=leakage_wire.Leakage,
     ),
     Route(
         method="POST", path="/api/api-keys", tag=_KEYS, access=_ADMIN_TENANTS, status=(201,), sealed="key",

@@ -13,22 +13,32 @@ IDLE_BELOW_PCT = 10.0
 
 
 class Activity(NamedTuple):
-    """GPUs that jobs hold, how many of them idle now, and how many have for half an hour."""
+    """GPUs that jobs hold, how many of them idle now, and how many have for half an hour; how many tell how
+    much they are used, and the sum of these in percent."""
 
     held: int
     idle: int
     idle_long: int
+    told: int
+    used_pct: float
 
 
 def activity(view: View) -> Mapping[tuple[int, str], Activity]:
     """By tenant (0: nobody's) and family. A GPU without telemetry is held, and not known to idle."""
-    found: dict[tuple[int, str], list[int]] = defaultdict(lambda: [0, 0, 0])
+    found: dict[tuple[int, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    used_pct: dict[tuple[int, str], float] = defaultdict(float)
     for holding in view.watched.holdings:
         gpu = view.gpus.get(holding.gpu_id)
         used = gpu.utilization_pct if gpu is not None and view.is_fresh(gpu) else None
         mean = holding.mean_pct if view.now - holding.since >= HELD_FOR_S else None
-        counts = found[holding.tenant_id or 0, holding.family]
+        key = (holding.tenant_id or 0, holding.family)
+        counts = found[key]
         counts[0] += 1
         counts[1] += used is not None and used < IDLE_BELOW_PCT
         counts[2] += mean is not None and mean < IDLE_BELOW_PCT
-    return {key: Activity(*counts) for key, counts in found.items()}
+        counts[3] += used is not None
+        used_pct[key] += used or 0.0
+    return {
+        key: Activity(held, idle, idle_long, told, used_pct[key])
+        for key, (held, idle, idle_long, told) in found.items()
+    }

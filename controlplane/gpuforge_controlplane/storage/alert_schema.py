@@ -135,5 +135,8 @@ allocation_hours = Table(
     Column("held_s", BigInteger, nullable=False),
     Column("idle_s", BigInteger, nullable=False),
     Column("idle_gpus", Integer, nullable=False),  # idle for half an hour, at the last look in that hour
+    # Of the seconds held those with telemetry, and percent used times these seconds.
+    Column("told_s", BigInteger, nullable=False, server_default=text("0")),
+    Column("used_pct_s", Float, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("hour", "tenant_id", "family"),
 )

@@ -121,6 +121,8 @@ async def add_hours(
             "held_s": found.held * seconds,
             "idle_s": found.idle * seconds,
             "idle_gpus": found.idle_long,
+            "told_s": found.told * seconds,
+            "used_pct_s": found.used_pct * seconds,
         }
         for (tenant_id, family), found in sorted(seen.items())
     ]
@@ -133,6 +135,8 @@ async def add_hours(
             "held_s": table.held_s + fresh.excluded.held_s,
             "idle_s": table.idle_s + fresh.excluded.idle_s,
             "idle_gpus": fresh.excluded.idle_gpus,
+            "told_s": table.told_s + fresh.excluded.told_s,
+            "used_pct_s": table.used_pct_s + fresh.excluded.used_pct_s,
         },
     )
     await tx.execute(counted, rows)

@@ -9,6 +9,7 @@ import { Icon } from "./components/icon";
 import { Palette } from "./components/palette";
 import { Account, learnWho, SignIn } from "./components/signin";
 import { DemoMark, Skeleton, Unauthorised } from "./components/states";
+import { useBadges } from "./state/badges";
 import { palette } from "./state/dialogs";
 import { link } from "./state/link";
 import { targets } from "./state/targets";
@@ -47,6 +48,7 @@ export function App() {
 }
 
 function Navigation({ current }: { current: Tab | undefined }) {
+  useBadges();
   return (
     <nav aria-label="Main">
       <a class="logo" href={href("")}>

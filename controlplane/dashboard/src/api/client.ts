@@ -41,7 +41,7 @@ export class Problem extends Error {
 }
 
 interface Loose {
-  path?: Record<string, number>;
+  path?: Record<string, number | string>;
   query?: Record<string, unknown>;
   body?: unknown;
   signal?: AbortSignal;
@@ -81,7 +81,7 @@ export function authorization(): Record<string, string> {
 /** The path of an operation, relative to the page, so that it works under any path of a proxy. */
 export function address(operation: string, args: Pick<Loose, "path" | "query">): string {
   const template = operation.slice(operation.indexOf(" ") + 2);
-  const path = template.replace(/{(\w+)}/g, (_, name: string) => String(args.path?.[name] ?? ""));
+  const path = template.replace(/{(\w+)}/g, (_, name: string) => encodeURIComponent(args.path?.[name] ?? ""));
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(args.query ?? {}))
     if (value !== undefined && value !== null) query.set(name, String(value));

@@ -83,6 +83,23 @@ export const Bar = ({ label, value, most, warmFrom = 0.9 }: BarProps) => {
   );
 };
 
+interface FigureProps {
+  title: string;
+  value: ComponentChildren;
+  unit?: string;
+  note?: ComponentChildren;
+  warm?: boolean;
+}
+
+/** One number that matters, among others of its kind in a `.kpis`. */
+export const Figure = ({ title, value, unit, note, warm = false }: FigureProps) => (
+  <div class="kpi">
+    <span class="kpi-title">{title}</span>
+    <span class={warm ? "kpi-value warm" : "kpi-value"}>{value}{unit && <small>{unit}</small>}</span>
+    <span class="kpi-note">{note || "\u00a0"}</span>
+  </div>
+);
+
 /** A mark whose shape says what its colour says: ring idle, solid fault, dash drained, tri attention, dot fine. */
 export type MarkKind = "ring" | "solid" | "dash" | "tri" | "dot" | "free";
 export const Mark = ({ kind }: { kind: MarkKind }) => <i class={`mark ${kind}`} aria-hidden="true" />;

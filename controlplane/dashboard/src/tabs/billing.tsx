@@ -1,4 +1,0 @@
-/** billing */
-import { Empty } from "../components/states";
-
-export const View = () => <Empty title="Under way" />;

@@ -1,0 +1,62 @@
+/** Billing: what was earned, what was invoiced and paid, what an hour costs. */
+import { call } from "../../api/client";
+import { Figure } from "../../components/parts";
+import { Loaded } from "../../components/states";
+import { counted, roughMoney } from "../../format";
+import { useResource } from "../../state/resource";
+import { oneOf, order, text, whole } from "../../url/codec";
+import { parameters } from "../../url/route";
+import { InvoiceDrawer } from "./invoice";
+import { Invoices } from "./invoices";
+import { Issue } from "./issue";
+import { Rates } from "./rates";
+import { RevenuePanel } from "./revenue";
+
+const at = parameters("billing", {
+  days: oneOf(["7", "30", "90"], "30"),
+  status: oneOf(["all", "pending", "overdue", "paid", "void"], "all"),
+  tenant: whole(),
+  q: text(),
+  sort: order(["number", "tenant", "amount", "issued", "due", "status"], "-issued"),
+  invoice: whole(),
+  issue: whole(),
+});
+export type BillingPlace = typeof at;
+
+export function View() {
+  const { invoice, issue } = at.values.value;
+  return (
+    <>
+      <Totals />
+      <div class="split">
+        <RevenuePanel at={at} />
+        <Rates />
+      </div>
+      <Invoices at={at} />
+      {invoice !== null && <InvoiceDrawer key={invoice} id={invoice} onClose={() => at.set({ invoice: null })} />}
+      {issue !== null && <Issue tenant={issue} onTenant={(id) => at.set({ issue: id })} onClose={() => at.set({ issue: null })} onMade={(id) => at.set({ issue: null, invoice: id })} />}
+    </>
+  );
+}
+
+function Totals() {
+  const summary = useResource("/api/billing/summary", () => call("GET /api/billing/summary"), 20_000);
+  const skeleton = <div class="kpis" aria-busy="true" aria-label="Loading">{[0, 1, 2, 3, 4].map((place) => <div key={place} class="kpi skel" />)}</div>;
+  return (
+    <Loaded of={summary} skeleton={skeleton}>
+      {(sums) => {
+        const open = sums.total_pending + sums.total_overdue;
+        const worst = [...sums.tenants].sort((a, b) => b.total_overdue - a.total_overdue)[0];
+        return (
+          <div class="kpis">
+            <Figure title="Invoiced" value={roughMoney(sums.total_invoiced)} note={`${counted(sums.invoice_count, "invoice")}, void ones not counted`} />
+            <Figure title="Paid" value={roughMoney(sums.total_paid)} note={sums.total_invoiced ? `${Math.round((100 * sums.total_paid) / sums.total_invoiced)} % of what was invoiced` : ""} />
+            <Figure title="Pending" value={roughMoney(sums.total_pending)} note="not due yet" />
+            <Figure title="Overdue" value={roughMoney(sums.total_overdue)} warm={sums.total_overdue > 0} note={sums.total_overdue > 0 ? `most by ${worst.tenant_name}` : "nobody is late"} />
+            <Figure title="Outstanding" value={roughMoney(open)} note={`from ${counted(sums.tenants.filter((each) => each.total_pending + each.total_overdue > 0).length, "tenant")}`} />
+          </div>
+        );
+      }}
+    </Loaded>
+  );
+}

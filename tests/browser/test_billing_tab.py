@@ -1,0 +1,102 @@
+"""Billing in the browser: invoices previewed, issued, paid and voided; rates set; revenue shown."""
+
+from datetime import timedelta
+
+import pytest_asyncio
+from playwright.async_api import expect
+
+from gpuforge_controlplane.services.sample import SampleFleet
+from tests.browser.screen import Screen
+
+PENDING = "GF-000002"  # the sample's: of Acme ML
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def billed(screen: Screen) -> Screen:
+    """A page on six days of jobs and two invoices, one of them paid."""
+    await SampleFleet(screen.plane.database, timedelta(days=30)).build(screen.plane.clock())
+    return screen
+
+
+async def test_an_invoice_is_voided_issued_anew_and_paid(billed: Screen) -> None:
+    await billed.open_as_admin("billing?sort=number")
+    await expect(billed.page.get_by_text("nobody is late")).to_be_visible()
+    await billed.see_accessible()
+    await billed.page.get_by_role("link", name=PENDING).click()
+    drawer = billed.page.get_by_role("dialog", name=f"Invoice {PENDING}")
+    await expect(drawer.get_by_role("row", name="Total")).to_contain_text("$")
+    await expect(drawer.get_by_text("A made-up invoice: nobody has to pay it.")).to_be_visible()
+    await drawer.get_by_role("button", name="Void").click()
+    void = billed.page.get_by_role("dialog", name="Void this invoice?")
+    await void.get_by_label("Reason, for the record").fill("wrong rate")
+    await expect(void.get_by_role("button", name="Void invoice")).to_be_disabled()
+    await void.get_by_label("to go on").fill(PENDING)
+    await billed.see_accessible()
+    await void.get_by_role("button", name="Void invoice").click()
+    await expect(drawer.get_by_text("wrong rate")).to_be_visible()
+    await billed.page.keyboard.press("Escape")
+
+    await billed.button("Issue invoice").click()
+    form = billed.page.get_by_role("dialog", name="Issue invoice")
+    await form.get_by_label("Tenant").select_option("Acme ML")
+    await expect(form.get_by_text("Would bill")).to_be_visible()
+    await billed.see_accessible()
+    await form.get_by_role("button", name="Issue invoice").click()
+    drawer = billed.page.get_by_role("dialog", name="Invoice GF-000003")
+    await expect(drawer.get_by_role("heading", name="Payment link")).to_be_visible()
+    await drawer.get_by_role("button", name="Mark paid").click()
+    ask = billed.page.get_by_role("dialog", name="Mark this invoice as paid?")
+    await ask.get_by_role("button", name="Mark paid").click()
+    await expect(drawer.get_by_text("marked by hand")).to_be_visible()
+    await billed.page.keyboard.press("Escape")
+    await expect(billed.page.locator("tbody tr td:nth-child(3)").filter(has_text="paid")).to_have_count(2)
+    statuses = [each["status"] for each in await billed.plane.admin.read("/api/invoices")]
+    assert statuses == ["paid", "void", "paid"]
+
+
+async def test_one_that_is_pending_is_shown_instead_of_another(billed: Screen) -> None:
+    await billed.open_as_admin("billing?issue=2")
+    await expect(billed.dialog().get_by_text("is pending already")).to_be_visible()
+    await billed.button("Show pending invoice").click()
+    await expect(billed.page.get_by_role("dialog", name=f"Invoice {PENDING}")).to_be_visible()
+
+
+async def test_a_rate_is_set_from_now_on(billed: Screen) -> None:
+    await billed.open_as_admin("billing")
+    await billed.page.get_by_label("Edit the rate of H100").click()
+    form = billed.page.get_by_role("dialog", name="Rate of H100")
+    await form.get_by_label("Dollars per GPU-hour").fill("5.25")
+    await expect(form.get_by_text("$4.76 → $5.25 an hour")).to_be_visible()
+    await billed.see_accessible()
+    await form.get_by_role("button", name="Set rate").click()
+    await expect(billed.page.get_by_text("H100 costs $5.25 an hour")).to_be_visible()
+    await expect(billed.page.get_by_role("row", name="H100")).to_contain_text("$5.25")
+    card = {rate["family"]: rate["rate_per_hour"] for rate in await billed.plane.admin.read("/api/rates")}
+    assert card["H100"] == 5.25
+
+
+async def test_revenue_and_invoices_by_what_the_address_says(billed: Screen) -> None:
+    await billed.open_as_admin("billing?days=7&status=paid")
+    await expect(billed.page.get_by_role("img", name="Revenue by day")).to_be_visible()
+    await expect(billed.page.get_by_role("link", name="GF-000001")).to_be_visible()
+    await expect(billed.page.get_by_role("link", name=PENDING)).to_have_count(0)
+    await billed.button("Overdue").click()
+    await expect(billed.page.get_by_text("No invoice fits this filter")).to_be_visible()
+
+
+async def test_a_reader_changes_no_money(billed: Screen) -> None:
+    await billed.open("billing?invoice=2", key=await billed.plane.key(permissions=["read"]))
+    await expect(billed.dialog().get_by_role("row", name="Total")).to_be_visible()
+    for name in ("Mark paid", "Void"):
+        await expect(billed.dialog().get_by_role("button", name=name)).to_have_count(0)
+    await billed.page.keyboard.press("Escape")
+    await expect(billed.page.get_by_role("row", name=PENDING)).to_be_visible()
+    for name in ("Issue invoice", "Set rate"):
+        await expect(billed.button(name)).to_have_count(0)
+
+
+async def test_without_use_there_is_nothing_to_show(screen: Screen) -> None:
+    await screen.open_as_admin("billing")
+    await expect(screen.page.get_by_text("No invoices yet")).to_be_visible()
+    await expect(screen.page.get_by_text("Nothing was used in these 30 days")).to_be_visible()
+    await screen.see_accessible()

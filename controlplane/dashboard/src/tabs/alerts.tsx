@@ -1,4 +1,0 @@
-/** alerts */
-import { Empty } from "../components/states";
-
-export const View = () => <Empty title="Under way" />;

@@ -7,7 +7,7 @@ and pieces add up to the whole wherever it is cut.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -59,6 +59,7 @@ class RateBook:
     def __init__(self, versions: Iterable[RateVersion]) -> None:
         self._by_owner: dict[tuple[str, int | None], list[RateVersion]] = {}
         self._by_id: dict[int, RateVersion] = {}
+        self._changes: dict[tuple[str, int | None], list[int]] = {}  # as they are asked for
         for version in sorted(versions, key=lambda each: (each.effective_s, each.id)):
             self._by_owner.setdefault((version.family, version.tenant_id), []).append(version)
             self._by_id[version.id] = version
@@ -73,8 +74,12 @@ class RateBook:
 
     def changes(self, family: str, tenant_id: int | None) -> list[int]:
         """The seconds at which a version of theirs begins, in order."""
-        owners = {(family, None), (family, tenant_id)}
-        return sorted(each.effective_s for owner in owners for each in self._by_owner.get(owner, ()))
+        known = self._changes.get((family, tenant_id))
+        if known is None:
+            owners = {(family, None), (family, tenant_id)}
+            known = sorted(each.effective_s for owner in owners for each in self._by_owner.get(owner, ()))
+            self._changes[family, tenant_id] = known
+        return known
 
     def latest(self, family: str, tenant_id: int | None) -> RateVersion | None:
         """The last version set for exactly this owner, whether it holds yet or not."""
@@ -114,11 +119,14 @@ def metered_to(cut: datetime, heard: datetime | None, ends_by: datetime | None) 
 
 
 def _pieces(start_s: int, end_s: int, changes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    if start_s >= end_s:
+        return
     midnights = range((start_s // DAY_S + 1) * DAY_S, end_s, DAY_S)
-    marks = sorted({*midnights, *(mark for mark in changes if start_s < mark < end_s)})
-    edges = [start_s, *marks, end_s]
-    if start_s < end_s:
-        yield from pairwise(edges)
+    within = changes[bisect_right(changes, start_s) : bisect_left(changes, end_s)]
+    if not within and not midnights:  # nearly always, and it is asked of every job
+        yield start_s, end_s
+        return
+    yield from pairwise([start_s, *sorted({*midnights, *within}), end_s])
 
 
 def _in_force(versions: Sequence[RateVersion], second: int) -> RateVersion | None:

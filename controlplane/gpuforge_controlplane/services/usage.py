@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from gpuforge_controlplane.services.context import Context, Page, decode_cursor
 from gpuforge_controlplane.services.metering import pending_segments
 from gpuforge_controlplane.storage import budgets, ledger, rates, tenants
 from gpuforge_controlplane.storage.database import Connection
-from gpuforge_controlplane.storage.ledger import LedgerRow
+from gpuforge_controlplane.storage.ledger import Accruing, LedgerRow
 from gpuforge_shared.errors import not_found
 from gpuforge_shared.wire.base import MAX_ID
 from gpuforge_shared.wire.billing import (
@@ -70,21 +71,31 @@ async def spent_since(
         )
         for row in await ledger.day_sums(tx, since=since, tenant_id=tenant_id)
     ]
-    for open_ in await ledger.accruing(tx, tenant_id=tenant_id):
+    accruing = await ledger.accruing(tx, tenant_id=tenant_id)
+    # In a thread: of 100,000 jobs this takes half a second, and requests are to go on.
+    return found + await asyncio.to_thread(_accrued, accruing, now, since, book)
+
+
+def _accrued(accruing: Sequence[Accruing], now: datetime, since: datetime, book: RateBook) -> list[Spent]:
+    """What runs, by day, owner, family and rate, as the meter would write it now."""
+    seconds: dict[tuple[datetime, int | None, str, int | None], int] = defaultdict(int)
+    for open_ in accruing:
         for piece in pending_segments(open_, now, book):
             day = midnight(from_second(piece.start_s))
             if day >= since:
-                found.append(
-                    Spent(
-                        day=day,
-                        tenant_id=open_["tenant_id"],
-                        family=open_["family"],
-                        rate_id=piece.rate_id,
-                        gpu_seconds=piece.seconds * open_["gpu_count"],
-                        accruing=True,
-                    )
-                )
-    return found
+                key = (day, open_["tenant_id"], open_["family"], piece.rate_id)
+                seconds[key] += piece.seconds * open_["gpu_count"]
+    return [
+        Spent(
+            day=day,
+            tenant_id=tenant_id,
+            family=family,
+            rate_id=rate_id,
+            gpu_seconds=taken,
+            accruing=True,
+        )
+        for (day, tenant_id, family, rate_id), taken in seconds.items()
+    ]
 
 
 async def tenant_usage(ctx: Context, tenant_id: int, query: UsageQuery) -> Page[TenantUsage]:

@@ -24,7 +24,7 @@ from gpuforge_controlplane.api.traffic import Traffic
 from gpuforge_controlplane.config import ControlPlaneSettings
 from gpuforge_controlplane.domain.buckets import Kept
 from gpuforge_controlplane.gateways.stripe import StripeGateway
-from gpuforge_controlplane.loops import alerts, meter
+from gpuforge_controlplane.loops import alerts, meter, payments
 from gpuforge_controlplane.loops.leader import Leadership
 from gpuforge_controlplane.loops.notify import Notifier
 from gpuforge_controlplane.loops.rollup import LOOK_S as ROLLUP_LOOK_S
@@ -46,7 +46,6 @@ from gpuforge_shared.clock import Clock, utc_now
 _log = logging.getLogger(__name__)
 
 STOP_S = 4.0  # how long requests in flight may take once the server was told to stop
-PAYMENTS_S = 5.0  # between two looks at the outbox to Stripe
 WRITE_S = 1.0  # and the writing of their answers
 
 
@@ -90,7 +89,9 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock = utc_now) 
         await stack.enter_async_context(running("meter", meter.LOOK_S, ledger))
         desk = PaymentDesk(database, clock, await stack.enter_async_context(_stripe(settings)))
         stack.push_async_callback(desk.close)
-        await stack.enter_async_context(running("payments", PAYMENTS_S, desk.work))
+        await stack.enter_async_context(
+            running("payments", payments.LOOK_S, payments.Payments(desk, leadership))
+        )
         outbound = _outbound(settings)
         await stack.enter_async_context(Notifier(database, leadership, clock, outbound).at_work())
         rollup = Rollup(database, leadership, clock, kept)

@@ -74,7 +74,7 @@ def pending_segments(open_: Accruing, now: datetime, book: RateBook) -> list[Seg
 async def _append(tx: Connection, found: Sequence[OnMeter], cut: datetime, now: datetime) -> None:
     if not found:
         return
-    book = await rates.book(tx)
+    book = await rates.book(tx, {each["family"] for each in found})
     rows: list[UsageRow] = []
     cursors: list[Cursor] = []
     for each in found:

@@ -38,7 +38,7 @@ async def set_rate(ctx: Context, family: str, body: RateSet) -> RateRecord:
     if body.rate_per_hour is None and body.tenant_id is None:
         raise invalid("rate_per_hour", "a list price can't be taken away; set another, or 0 for free")
     await rates.hold(ctx.tx, to_change=True)
-    book = await rates.book(ctx.tx)
+    book = await rates.book(ctx.tx, {name})
     before = book.latest(name, body.tenant_id)
     if body.rate_per_hour is None and (before is None or before.price_micros is None):
         raise Conflict(f"tenant {body.tenant_id} has no rate of its own for {name}", code="no_such_rate")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import func, select
@@ -23,9 +24,10 @@ async def hold(tx: Connection, *, to_change: bool = False) -> None:
         await tx.execute(select(lock(_LOCK)))
 
 
-async def book(tx: Connection) -> RateBook:
-    """All versions of all rates: some dozens, in a large house some thousands."""
-    found = await tx.execute(select(rates))
+async def book(tx: Connection, families: Collection[str] | None = None) -> RateBook:
+    """All versions of all rates, or of these families: some dozens, in a large house some thousands."""
+    query = select(rates) if families is None else select(rates).where(rates.c.family.in_(sorted(families)))
+    found = await tx.execute(query)
     return RateBook(
         RateVersion(
             id=row.id,

@@ -1,6 +1,6 @@
 # GPUForge's commands; `make` alone lists them. All that is needed beforehand is make and Python 3.11 or newer.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check gates format bench ui types screenshots clean
+.PHONY: help demo test check gates format bench deb ui types screenshots clean
 MAKEFLAGS += --no-print-directory
 # .venv is installed uncompiled: what a first run compiles and keeps is what makes the second start in seconds.
 unexport PYTHONDONTWRITEBYTECODE
@@ -54,6 +54,11 @@ format: ## put the code in shape: ruff format, and the lint that ruff can mend
 ui: ## build the dashboard into the package, without an install (a running control plane reads it at its start)
 	$(call environment,dev)
 	@.venv/bin/python hatch_build.py
+
+# FOR is the hosts' Python, which the packages depend on: 3.11 on Debian 12, 3.12 on Ubuntu 24.04, 3.13 on Debian 13
+deb: ## both Debian packages, into dist/   FOR=3.12 for hosts with that Python, else this one's
+	$(call environment,dev)
+	@.venv/bin/python deb/build.py $(if $(FOR),--python '$(FOR)')
 
 types: ## what editors and tsc read of the API: controlplane/dashboard/src/api/schema.ts
 	$(call environment,dev)

@@ -1,12 +1,16 @@
 """Fixtures of the system tier: the fake NVML library, and the agent's collector on it."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from gpuforge_agent.collector import ChildCollector, Deadlines, NvmlSettings
+from tests.booted import built_packages
+from tests.conftest import require
 from tests.fakenvml.library import FakeNvml, fakenvml, fakenvml_libraries
 from tests.hand_clock import HandClock
+from tests.tiers import DPKG
 
 __all__ = ["clock", "collector", "fakenvml", "fakenvml_libraries"]
 
@@ -14,6 +18,13 @@ __all__ = ["clock", "collector", "fakenvml", "fakenvml_libraries"]
 @pytest.fixture
 def clock() -> HandClock:
     return HandClock()
+
+
+@pytest.fixture(scope="session")
+def debs() -> Path:
+    """The folder with both Debian packages."""
+    require(DPKG)
+    return built_packages()
 
 
 @pytest.fixture

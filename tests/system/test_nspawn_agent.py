@@ -1,0 +1,183 @@
+"""The packages under a real systemd, as a sysadmin meets them: from install to purge."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gpuforge_shared import apikey
+from tests.booted import Booted, booted
+from tests.conftest import require
+from tests.tiers import CONTAINER
+
+# Each test boots a system and sees a whole life: booting and installing take longest, by far.
+pytestmark = pytest.mark.timeout(600)
+AGENT, CONTROL_PLANE = "gpuforge-agent", "gpuforge-controlplane"
+CGROUP = f"/sys/fs/cgroup/system.slice/{AGENT}.service"
+STATE = f"/var/lib/private/{AGENT}"
+FETCH = "python3 -c 'import sys, urllib.request as u; print(u.urlopen(sys.argv[1]).read().decode())'"
+EVERY_FILE = (
+    "find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o "
+    "-path /var/tmp -o -path /var/lib/dpkg -o -path /var/cache -o -path /var/log -o -path /packages -o "
+    "-path /root -o -path /var/lib/systemd \\) -prune -o ! -name '*-' -print | sort"
+)
+
+
+@pytest.fixture
+def system(debs: Path, tmp_path: Path) -> Iterator[Booted]:
+    require(CONTAINER)
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    for path in debs.glob("*.deb"):
+        (packages / f"{path.name.split('_')[0]}.deb").write_bytes(path.read_bytes())
+    with booted(packages, tmp_path / "scratch") as system:
+        yield system
+
+
+def install(system: Booted, name: str) -> None:
+    system.run(f"dpkg -i /packages/{name}.deb", timeout_s=300)
+
+
+def upgrade(system: Booted, name: str) -> None:
+    """To the same with a higher version."""
+    system.run(
+        f"cd /tmp && rm -rf next && dpkg-deb -R /packages/{name}.deb next"
+        " && sed -i 's/^Version: .*/Version: 99/' next/DEBIAN/control"
+        f" && dpkg-deb -Znone -b next next.deb && dpkg --force-confold -i next.deb"
+        f" && test \"$(dpkg-query -Wf '${{Version}}' {name})\" = 99",
+        timeout_s=300,
+    )
+
+
+def is_active(system: Booted, unit: str) -> bool:
+    return system.shown(unit, "ActiveState") == "active"
+
+
+def restarted(system: Booted, unit: str, pid: str) -> bool:
+    return is_active(system, unit) and system.shown(unit, "MainPID") != pid
+
+
+def startup_s(system: Booted, unit: str) -> float:
+    """From systemd's start of it to `active`, by systemd's own monotonic clock."""
+    began = int(system.shown(unit, "InactiveExitTimestampMonotonic"))
+    return (int(system.shown(unit, "ActiveEnterTimestampMonotonic")) - began) / 1e6
+
+
+def put_key(system: Booted) -> None:
+    key = apikey.assemble("5e" * 28)
+    system.run(f"umask 077 && echo {key} > /etc/gpuforge/agent.key")
+    system.run("echo 'source = \"simulated\"' >> /etc/gpuforge/agent.toml")
+
+
+def the_key_is_its_own(system: Booted, pid: str) -> None:
+    """The agent, which is nobody's user, has the key; nobody else may read the file or its copy."""
+    uid = system.run(f"stat -c %u /proc/{pid}").strip()
+    assert 61184 <= int(uid) <= 65519  # of DynamicUser, systemd.exec(5)
+    assert system.run("stat -c '%a %U' /etc/gpuforge/agent.key").split() == ["600", "root"]
+    assert f"/run/credentials/{AGENT}.service/api_key" in system.run(f"tr '\\0' '\\n' < /proc/{pid}/environ")
+    refused = system.run(
+        f"setpriv --reuid 65534 --clear-groups cat /run/credentials/{AGENT}.service/api_key", check=False
+    )
+    assert "Permission denied" in refused
+
+
+def only_gpus_may_be_opened(system: Booted) -> None:
+    """Nodes without a driver: the kernel looks for one (ENXIO) only where the policy lets it (else EPERM)."""
+    for name, major in (("nvidia0", 195), ("made-up", 196)):
+        system.run(f"mknod -m 666 /dev/{name} c {major} 0")
+    for name, said in (("nvidia0", "No such device"), ("made-up", "Operation not permitted")):
+        opened = f"echo $$ > {CGROUP}/cgroup.procs; exec cat /dev/{name}"
+        assert said in system.run(f"sh -c '{opened}' 2>&1", check=False), name
+        assert "No such device" in system.run(f"cat /dev/{name}", check=False)  # outside there is no policy
+
+
+def a_stopped_loop_is_restarted(system: Booted) -> float:
+    """By the watchdog, here after 4 s; how long it took, in seconds."""
+    system.run(
+        f"mkdir -p /run/systemd/system/{AGENT}.service.d && cd /run/systemd/system/{AGENT}.service.d"
+        " && printf '[Service]\\nWatchdogSec=4\\nTimeoutAbortSec=2\\n' > soon.conf && systemctl daemon-reload"
+        f" && systemctl restart {AGENT}"
+    )
+    pid = system.shown(AGENT, "MainPID")
+    system.run(f"kill -STOP {pid}")
+    took = system.wait(lambda: restarted(system, AGENT, pid))
+    assert "Watchdog timeout" in system.run(f"journalctl -u {AGENT} --no-pager")
+    return took
+
+
+def state_outlives_an_upgrade(system: Booted) -> None:
+    """Queue, identity, key and what the administrator set, while the agent is restarted by it."""
+    kept = (
+        f"ls {STATE}/queue | head -1; cat {STATE}/gpus.json /etc/gpuforge/agent.key /etc/gpuforge/agent.toml"
+    )
+    system.wait(lambda: ".queue" in system.run(f"ls {STATE}/queue"))
+    first = f"head -1 $(ls -d {STATE}/queue/*.queue | head -1)"
+    before, sample, pid = system.run(kept), system.run(first), system.shown(AGENT, "MainPID")
+    assert sample
+    upgrade(system, AGENT)
+    system.wait(lambda: restarted(system, AGENT, pid))
+    assert system.run(kept) == before
+    assert system.run(first) == sample
+
+
+def test_the_life_of_an_agent(
+    system: Booted, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    before = system.run(EVERY_FILE)
+    install(system, AGENT)
+    assert "Assertion failed" in system.run(f"systemctl start {AGENT}", check=False)  # no key: said once
+    assert system.run(f"systemctl is-enabled {AGENT}").strip() == "enabled"
+
+    put_key(system)
+    system.run(f"systemctl start {AGENT}")
+    record_testsuite_property("start to active, s", startup_s(system, AGENT))
+    pid = system.shown(AGENT, "MainPID")
+    the_key_is_its_own(system, pid)
+    only_gpus_may_be_opened(system)
+
+    system.run(f"kill -9 {pid}")
+    record_testsuite_property("kill -9 to active, s", system.wait(lambda: restarted(system, AGENT, pid)))
+
+    record_testsuite_property("stopped to active, s", a_stopped_loop_is_restarted(system))
+    state_outlives_an_upgrade(system)
+
+    system.run(f"dpkg -r {AGENT}")
+    assert system.run(f"ls {STATE} /etc/gpuforge/agent.key")
+    system.run(f"dpkg -P {AGENT}")
+    assert system.run(EVERY_FILE) == before
+
+
+def test_the_life_of_a_control_plane(system: Booted) -> None:
+    before = system.run(EVERY_FILE)
+    install(system, CONTROL_PLANE)
+    answers(system, "/readyz")
+    page = system.run(f"{FETCH} http://127.0.0.1:8080/")
+    assert "<script" in page  # the dashboard came along, built
+    as_service = f"runuser -u gpuforge -- {CONTROL_PLANE} create-key --config /etc/gpuforge/controlplane.toml"
+    key = system.run(f"{as_service} --label me --permissions read,write,admin 2>/dev/null").strip()
+    assert apikey.is_well_formed(key)
+    listed = f"GPUFORGE_API_KEY={key} gpuforge keys list"
+    assert "me" in system.run(listed)
+    secrets = "/etc/gpuforge/controlplane.toml"
+    assert system.run(f"stat -c '%a %U %G' {secrets}").split() == ["640", "root", "gpuforge"]
+
+    pid = system.shown(CONTROL_PLANE, "MainPID")
+    system.run(f"kill -9 {pid}")
+    system.wait(lambda: restarted(system, CONTROL_PLANE, pid))
+    answers(system, "/readyz")
+
+    pid = system.shown(CONTROL_PLANE, "MainPID")
+    upgrade(system, CONTROL_PLANE)
+    system.wait(lambda: restarted(system, CONTROL_PLANE, pid))
+    answers(system, "/readyz")
+    assert "me" in system.run(listed)
+
+    system.run(f"dpkg -P {CONTROL_PLANE}")
+    assert system.run(EVERY_FILE) == before
+    assert "gpuforge" not in system.run("cat /etc/passwd /etc/group")
+
+
+def answers(system: Booted, path: str) -> None:
+    system.wait(
+        lambda: "error" not in system.run(f"{FETCH} http://127.0.0.1:8080{path}", check=False).lower()
+    )

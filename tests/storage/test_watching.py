@@ -7,7 +7,9 @@ from unittest.mock import AsyncMock
 
 import pytest
 
+from gpuforge_controlplane.domain.alerts import Transition
 from gpuforge_controlplane.domain.buckets import Kept
+from gpuforge_controlplane.domain.rules import BY_ID
 from gpuforge_controlplane.domain.watched import Cluster, Gpu, Holding, Node, Tenant
 from gpuforge_controlplane.loops import alerts as loop
 from gpuforge_controlplane.loops.leader import Leadership
@@ -166,6 +168,46 @@ async def test_an_event_that_moved_on_meanwhile_is_left_alone(shelf: Shelf) -> N
         await alerts.resolve_rule(tx, 3, NOW + timedelta(minutes=2))
         await alerts.apply(tx, changes, NOW + timedelta(minutes=3))
     assert sorted(await states(shelf)) == [("health_degraded", 1, "resolved"), ("node_offline", 1, "firing")]
+
+
+async def test_each_change_is_logged_once_and_kept_for_a_time(shelf: Shelf) -> None:
+    token = await shelf.lease()
+    node = await shelf.node(2, last_heartbeat_at=NOW - timedelta(minutes=5))
+    await look(shelf, token)
+    later = NOW + timedelta(minutes=1)
+    changes = await watching.run_evaluation(shelf.database, lambda: later, token, hearing_since=LONG_AGO)
+    async with shelf.database.write() as tx:
+        await alerts.apply(tx, changes, later)  # moved on already
+        await alerts.resolve_rule(tx, 6, later)
+        await alerts.resolve_rule(tx, 6, later)
+        changed = await alerts.open_events(tx)
+        dropped = Transition(kind="dropped", rule=BY_ID[3].rule, subject_id=node, event_id=changed[0].id)
+        await alerts.apply(tx, [dropped], later)  # it fires, and is not dropped
+    log = await shelf.all("SELECT rule_type, from_state, to_state, reason FROM alert_transitions ORDER BY id")
+    assert sorted(map(tuple, log), key=str) == sorted(
+        [
+            ("health_degraded", None, "pending", None),
+            ("health_degraded", "pending", "firing", None),
+            ("node_offline", None, "firing", None),
+            ("node_offline", "firing", "resolved", "rule_disabled"),
+        ],
+        key=str,
+    )
+    for age, left in ((timedelta(0), 4), (timedelta(seconds=1), 2), (timedelta(minutes=2), 0)):
+        await retention.enforce(shelf.database, NOW + retention.TRANSITIONS_KEPT_FOR + age, Kept())
+        assert len(await shelf.all("SELECT id FROM alert_transitions")) == left
+
+
+async def test_what_was_only_pending_is_logged_as_dropped(shelf: Shelf) -> None:
+    token = await shelf.lease()
+    await shelf.node(2, last_heartbeat_at=NOW - timedelta(minutes=5))
+    await look(shelf, token)
+    async with shelf.database.write() as tx:
+        await alerts.resolve_rule(tx, 3, NOW)
+    log = await shelf.all(
+        "SELECT from_state, to_state FROM alert_transitions WHERE rule_type = 'health_degraded' ORDER BY id"
+    )
+    assert [tuple(row) for row in log] == [(None, "pending"), ("pending", "dropped")]
 
 
 async def test_resolved_events_are_kept_for_a_time(shelf: Shelf) -> None:

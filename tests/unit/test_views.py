@@ -9,7 +9,7 @@ import pytest
 from gpuforge_controlplane.services.reader import MOST_PENDING, Reader, StreamEnded
 from gpuforge_controlplane.services.views import Fleet, View, fleet_of, message
 from gpuforge_controlplane.storage.live import Holder, PlacedGpu, PlacedNode, ShownCluster, Still
-from gpuforge_shared.wire.events import HelloMessage, JobMessage
+from gpuforge_shared.wire.events import AlertMessage, HelloMessage, JobMessage
 from tests.stream_reader import Map, last_map, messages
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -61,6 +61,24 @@ MOVED = JobMessage(
     at=NOW,
 )
 
+FIRED = AlertMessage(
+    event_id=3,
+    rule_type="quota_breach",
+    severity="warning",
+    subject_type="tenant",
+    subject_id=1,
+    subject="NovAI",
+    tenant_id=1,
+    cluster_id=None,
+    from_state="pending",
+    state="firing",
+    acknowledged=False,
+    value=95.0,
+    message="tenant NovAI uses 95 %",
+    reason=None,
+    at=NOW,
+)
+
 
 def reader(tenant_id: int | None = None) -> Reader:
     return Reader(tenant_id, frames=True, abort=lambda: None)
@@ -71,14 +89,15 @@ async def sent(one: Reader) -> str:
 
 
 async def golden_stream() -> str:
-    """Two looks at a small fleet, and an event between them."""
+    """Two looks at a small fleet, and two events between them."""
     one, view = reader(), View(None)
-    one.greet([b"retry: 2000\n\n", message("hello", HelloMessage(resumed=False), "41.97")])
-    view.show(fleet_of(ROWS, NOW), STILL, HOLDERS, "41.97")
+    one.greet([b"retry: 2000\n\n", message("hello", HelloMessage(resumed=False), "41.97.5")])
+    view.show(fleet_of(ROWS, NOW), STILL, HOLDERS, "41.97.5")
     one.refresh(view)
     stream = await sent(one) + ": alive\n\n"
-    one.push(message("job", MOVED, "42.97"))
-    view.show(fleet_of(LATER, NOW + timedelta(seconds=1)), STILL, HOLDERS, "42.97")
+    one.push(message("job", MOVED, "42.97.5"))
+    one.push(message("alert", FIRED, "42.97.6"))
+    view.show(fleet_of(LATER, NOW + timedelta(seconds=1)), STILL, HOLDERS, "42.97.6")
     one.refresh(view)
     return stream + await sent(one)
 

@@ -14,17 +14,19 @@ What a reader gets, in order:
    90 s: never draw it as zero). Flags: bits 0-2 are the status (0 idle, 1 active, 2 unhealthy, 3 offline),
    then 8 allocated, 16 cordoned, 32 draining, 64 no telemetry for 90 s. Whoever is slow is sent the newest
    frame and none of those between.
-5. `job`, `node`, `invoice`, `change`: what happened, in order, each once. `change` is any other write:
-   reload what shows that object. A `node` with the action `node.silent` has no id: no row tells of silence.
+5. `job`, `node`, `invoice`, `alert`, `change`: what happened, in order, each once. `change` is any other
+   write: reload what shows that object. A `node` with the action `node.silent` has no id: no row tells of
+   silence.
 6. `closed` {"code", "reason"}: the key was revoked or has expired. The stream ends; it is of no use to come
    back with that key.
 
 Ids are marks in the tables of what happened: send the last one back as `Last-Event-ID`, to any replica, and
 `hello` says whether the stream goes on from there. An event comes twice only where the stream broke within
 five seconds of its happening. Comments (`: alive`) keep proxies awake. `?frames=false`: without 2 to 4.
-A tenant's key gets its own jobs and invoices, and the GPUs that its jobs hold, in another snapshot whenever
-these change. Whoever leaves 1 MiB of events lying, or takes nothing for eight seconds, is cut off and may
-resume. The fields are in gpuforge_shared/wire/events.py and in the OpenAPI document (x-gpuforge-events).
+A tenant's key gets its own jobs, invoices and alerts, and the GPUs that its jobs hold, in another snapshot
+whenever these change. Whoever leaves 1 MiB of events lying, or takes nothing for eight seconds, is cut off
+and may resume. The fields are in gpuforge_shared/wire/events.py and in the OpenAPI document
+(x-gpuforge-events).
 
 tests/golden/stream.sse is such a stream, and tests/golden/stream.json what it says.
 """
@@ -56,8 +58,9 @@ async def stream_events(
 ) -> web.StreamResponse:
     """Follow the fleet and what happens in it, as server-sent events.
 
-    `hello`, then `snapshot`, `allocation` and a `frame` every second, and `job`, `node`, `invoice` and
-    `change` as they happen. `Last-Event-ID` resumes. A tenant's key sees its own jobs, invoices and GPUs.
+    `hello`, then `snapshot`, `allocation` and a `frame` every second, and `job`, `node`, `invoice`,
+    `alert` and `change` as they happen. `Last-Event-ID` resumes. A tenant's key sees its own jobs, invoices,
+    alerts and GPUs.
     """
     # Proxies that know this header pass each message on at once.
     headers = {"Content-Type": MEDIA, "X-Accel-Buffering": "no"}

@@ -75,7 +75,7 @@ async def acknowledge_event(ctx: Context, event_id: int, body: Acknowledge) -> E
         "acknowledged_by": ctx.principal.name,
         "note": before["note"] if body.note is None else body.note,
     }
-    after = await alerts.acknowledge(ctx.tx, event_id, values)
+    after = await alerts.acknowledge(ctx.tx, event_id, values, ctx.now)
     await ctx.audit("event.acknowledge", "alert_event", event_id, before=before, after=after)
     return _event(after, silences_of(await notices.active_silences(ctx.tx, ctx.now)))
 

@@ -96,6 +96,8 @@ class Live:
         told = [tail.told() for tail in self._tails]
         if reader.frames and self._fleet is not None:
             reader.refresh(self._view_of(reader.tenant_id, self._fleet))
+        if since is not None:  # of a source that its mark doesn't know yet, only what comes from now on
+            since += tuple(tail.position for tail in self._tails[len(since) :])
         missed = None if since is None else await self._missed(reader, since, told)
         if since is None or missed is None:
             reader.greet([message("hello", HelloMessage(resumed=False), marked(here))])

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from gpuforge_controlplane.services.views import View, message
-from gpuforge_controlplane.storage.feed import SOURCES, Happened
+from gpuforge_controlplane.storage.feed import FIRST_SOURCES, SOURCES, Happened
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 MOST_PENDING = 1024 * 1024  # bytes of events that a reader may leave lying; then it must resume
@@ -23,9 +23,12 @@ def marked(marks: Sequence[int]) -> str:
 
 
 def parse_mark(last_id: str | None) -> Mark | None:
-    """The mark that a reader hands back; None where it has none, or one that was not made here."""
+    """The mark that a reader hands back; None where it has none, or one that was not made here.
+
+    One that was made before a source was added is that much shorter.
+    """
     words = (last_id or "").split(".")
-    if len(words) != len(SOURCES) or not all(map(_NUMBER.fullmatch, words)):
+    if not FIRST_SOURCES <= len(words) <= len(SOURCES) or not all(map(_NUMBER.fullmatch, words)):
         return None
     return tuple(map(int, words))
 

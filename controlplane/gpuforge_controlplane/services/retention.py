@@ -15,6 +15,7 @@ from gpuforge_controlplane.storage import (
     notices,
     partitions,
     rollups,
+    transitions,
 )
 from gpuforge_controlplane.storage.database import Connection, Database
 from gpuforge_controlplane.storage.partitions import Partitioned
@@ -22,6 +23,7 @@ from gpuforge_controlplane.storage.partitions import Partitioned
 EVERY_S = 60.0
 CYCLES_KEPT_FOR = timedelta(days=7)  # the scheduler's log; what became of jobs is in their histories for good
 EVENTS_KEPT_FOR = timedelta(days=90)  # after they were resolved
+TRANSITIONS_KEPT_FOR = timedelta(days=30)  # nobody resumes a stream that is older
 HOURS_KEPT_FOR = timedelta(days=400)  # sums by the hour, as hourly rollups
 _DAYS_AHEAD = timedelta(days=2)  # of partitions, in case nobody is there to make the next one
 
@@ -47,6 +49,7 @@ async def enforce(database: Database, now: datetime, kept: Kept) -> None:
         await idempotency.prune(tx, now)
         await cycles.prune(tx, now - CYCLES_KEPT_FOR)
         await alerts.prune(tx, now - EVENTS_KEPT_FOR)
+        await transitions.prune(tx, now - TRANSITIONS_KEPT_FOR)
         await kpis.prune(tx, now - HOURS_KEPT_FOR)
         await notices.prune(tx, now - CYCLES_KEPT_FOR)
     more = True

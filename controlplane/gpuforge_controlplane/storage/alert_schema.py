@@ -72,6 +72,30 @@ alert_events = Table(
     sqlite_autoincrement=True,
 )  # fmt: skip
 
+# Each change of an event, in order: what the live stream tells. Only ever appended to, and pruned.
+alert_transitions = Table(
+    "alert_transitions",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("event_id", ID, nullable=False),  # of a dropped event, which is gone, too
+    Column("rule_type", String(32), nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("subject_type", String(16), nullable=False),
+    Column("subject_id", ID, nullable=False),
+    Column("subject", String(300), nullable=False),
+    Column("tenant_id", ID),  # the event's
+    Column("cluster_id", ID),
+    Column("from_state", String(16)),  # null: it is new
+    Column("to_state", String(16), nullable=False),  # the event's, or dropped
+    Column("acknowledged", Boolean, nullable=False),
+    Column("value", Float, nullable=False),
+    Column("message", String(1024), nullable=False),
+    Column("reason", String(32)),
+    Column("at", UtcTime, nullable=False),
+    Index(None, "at"),
+    sqlite_autoincrement=True,
+)
+
 alert_silences = Table(
     "alert_silences",
     metadata,

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TypedDict
 
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, select, update
 
 from gpuforge_controlplane.domain.alerts import OpenEvent, Transition
+from gpuforge_controlplane.storage import transitions
 from gpuforge_controlplane.storage.alert_schema import alert_events, alert_rules
 from gpuforge_controlplane.storage.columns import from_micros
 from gpuforge_controlplane.storage.database import Connection
-from gpuforge_controlplane.storage.statements import Row, insert, record, records, tuples
+from gpuforge_controlplane.storage.statements import Row, insert, is_among, record, records, tuples
 from gpuforge_shared.wire.alerts import EndReason, EventState, RuleType, Severity, SubjectType
 
 
@@ -97,32 +98,29 @@ async def open_events(tx: Connection) -> list[OpenEvent]:
 
 
 async def apply(tx: Connection, changes: Sequence[Transition], now: datetime) -> None:
-    """Write what changes. Each names the state it expects; an event that moved on meanwhile is left alone."""
+    """Write what changes, and log it. Each names the state it expects; an event that moved on meanwhile is
+    left alone."""
     opened = [_new(change, now) for change in changes if change.event_id is None]
     if opened:
-        await tx.execute(insert(tx, alert_events).on_conflict_do_nothing(), opened)
+        statement = insert(tx, alert_events).on_conflict_do_nothing().returning(alert_events.c.id)
+        made = (await tx.execute(statement, opened)).scalars().all()
+        await transitions.note(tx, made, now, came_from=None)
     fired = [_fired(change, now) for change in changes if change.event_id and change.kind == "firing"]
-    await _move(tx, "pending", fired)
-    await _move(tx, "firing", [_resolved(change, now) for change in changes if change.kind == "resolved"])
-    dropped = [{"event": change.event_id} for change in changes if change.kind == "dropped"]
+    await _move(tx, "pending", fired, now)
+    resolved = [_resolved(change, now) for change in changes if change.kind == "resolved"]
+    await _move(tx, "firing", resolved, now)
+    dropped = [change.event_id for change in changes if change.event_id and change.kind == "dropped"]
     if dropped:
-        await tx.execute(
-            delete(alert_events).where(
-                alert_events.c.id == bindparam("event"), alert_events.c.state == "pending"
-            ),
-            dropped,
-        )
+        await _drop(tx, is_among(tx, alert_events.c.id, dropped), now)
 
 
 async def resolve_rule(tx: Connection, rule_id: int, now: datetime) -> None:
-    """End all events of a rule that was disabled; what is only pending goes without a trace."""
+    """End all events of a rule that was disabled; what is only pending is dropped."""
     of_rule = alert_events.c.rule_id == rule_id
-    await tx.execute(delete(alert_events).where(of_rule, alert_events.c.state == "pending"))
-    await tx.execute(
-        update(alert_events)
-        .where(of_rule, alert_events.c.state == "firing")
-        .values(state="resolved", resolved_at=now, reason="rule_disabled")
-    )
+    await _drop(tx, of_rule, now)
+    firing = await _held(tx, "firing", of_rule)
+    ended = {"state": "resolved", "resolved_at": now, "reason": "rule_disabled"}
+    await _move(tx, "firing", [{"event": event_id, **ended} for event_id in firing], now)
 
 
 async def page(
@@ -155,27 +153,48 @@ async def lock_event(tx: Connection, event_id: int) -> StoredEvent | None:
     return record(await tx.execute(query), StoredEvent)
 
 
-async def acknowledge(tx: Connection, event_id: int, values: Row) -> StoredEvent:
-    """The event as it is now. The caller holds it, so it is there."""
+async def acknowledge(tx: Connection, event_id: int, values: Row, now: datetime) -> StoredEvent:
+    """The firing event as it is now. The caller holds it, so it is there."""
     changed = update(alert_events).where(alert_events.c.id == event_id).values(**values).returning(*_SHOWN)
-    return records(await tx.execute(changed), StoredEvent)[0]
+    (event,) = records(await tx.execute(changed), StoredEvent)
+    await transitions.note(tx, [event_id], now, came_from="firing")
+    return event
 
 
 async def prune(tx: Connection, before: datetime) -> None:
     await tx.execute(delete(alert_events).where(alert_events.c.resolved_at < before))
 
 
-async def _move(tx: Connection, expected: str, moved: Sequence[Row]) -> None:
+async def _held(tx: Connection, expected: EventState, wanted: ColumnElement[bool]) -> list[int]:
+    """Ids of the wanted events that are in that state, held until the transaction ends."""
+    query = select(alert_events.c.id).where(wanted, alert_events.c.state == expected)
+    return list((await tx.scalars(query.order_by(alert_events.c.id).with_for_update())).all())
+
+
+async def _drop(tx: Connection, wanted: ColumnElement[bool], now: datetime) -> None:
+    pending = await _held(tx, "pending", wanted)
+    await transitions.note(tx, pending, now, came_from="pending", went_to="dropped")
+    if pending:
+        await tx.execute(delete(alert_events).where(is_among(tx, alert_events.c.id, pending)))
+
+
+async def _move(tx: Connection, expected: EventState, moves: Sequence[Row], now: datetime) -> None:
+    if not moves:
+        return
+    held = await _held(tx, expected, is_among(tx, alert_events.c.id, [row["event"] for row in moves]))
+    there = set(held)
+    moved = [row for row in moves if row["event"] in there]
     if not moved:
         return
     names = [name for name in moved[0] if name != "event"]
     statement = (
         update(alert_events)
-        .where(alert_events.c.id == bindparam("event"), alert_events.c.state == expected)
+        .where(alert_events.c.id == bindparam("event"))
         .values({name: bindparam(f"new_{name}") for name in names})
     )
     rows = [{"event": row["event"], **{f"new_{name}": row[name] for name in names}} for row in moved]
     await tx.execute(statement, rows)
+    await transitions.note(tx, held, now, came_from=expected)
 
 
 def _new(change: Transition, now: datetime) -> Row:

@@ -8,10 +8,17 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Row, Select, Table, func, select
 
+from gpuforge_controlplane.storage.alert_schema import alert_transitions
 from gpuforge_controlplane.storage.database import Connection
 from gpuforge_controlplane.storage.schema import audit_log, job_events, jobs, nodes
 from gpuforge_controlplane.storage.statements import is_among
-from gpuforge_shared.wire.events import ChangeMessage, InvoiceMessage, JobMessage, NodeMessage
+from gpuforge_shared.wire.events import (
+    AlertMessage,
+    ChangeMessage,
+    InvoiceMessage,
+    JobMessage,
+    NodeMessage,
+)
 
 # Objects whose writes are told as `change`; keys are their administrators' affair, jobs tell more themselves.
 _TOLD = frozenset({"alert_rule", "cluster", "rate", "silence", "tenant"})
@@ -100,6 +107,27 @@ def _write(row: Row[Any]) -> Happened:
     return Happened(row.id, "change", owner, change, shown=what in _SHOWN)
 
 
+def _alert(row: Row[Any]) -> Happened:
+    payload = AlertMessage(
+        event_id=row.event_id,
+        rule_type=row.rule_type,
+        severity=row.severity,
+        subject_type=row.subject_type,
+        subject_id=row.subject_id,
+        subject=row.subject,
+        tenant_id=row.tenant_id,
+        cluster_id=row.cluster_id,
+        from_state=row.from_state,
+        state=row.to_state,
+        acknowledged=row.acknowledged,
+        value=row.value,
+        message=row.message,
+        reason=row.reason,
+        at=row.at,
+    )
+    return Happened(row.id, "alert", row.tenant_id, payload)
+
+
 _JOBS = Source(
     name="job",
     table=job_events,
@@ -117,5 +145,8 @@ _WRITES = Source(
     told=_write,
 )
 
+_ALERTS = Source(name="alert", table=alert_transitions, query=select(alert_transitions), told=_alert)
+
 # A place in this tuple is a place in the ids of events: append, never reorder.
-SOURCES: tuple[Source, ...] = (_JOBS, _WRITES)
+SOURCES: tuple[Source, ...] = (_JOBS, _WRITES, _ALERTS)
+FIRST_SOURCES = 2  # how many there were at first: ids of that time are still handed back

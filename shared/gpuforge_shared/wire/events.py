@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads typing's own from 3.12 on only
 
+from gpuforge_shared.wire.alerts import EndReason, RuleType, Severity, SubjectType
 from gpuforge_shared.wire.base import Query
+
+AlertState = Literal["pending", "firing", "resolved", "dropped"]
 
 
 class EventsQuery(Query):
@@ -161,6 +165,29 @@ class ChangeMessage(TypedDict):
     at: datetime
 
 
+class AlertMessage(TypedDict):
+    """`event: alert`: an alert event opened, fired, was acknowledged (from firing to firing) or ended.
+
+    `dropped`: it was only pending, and is gone from GET /api/alerts/events. `value` is in the rule's unit.
+    """
+
+    event_id: int
+    rule_type: RuleType
+    severity: Severity
+    subject_type: SubjectType
+    subject_id: int
+    subject: str
+    tenant_id: int | None
+    cluster_id: int | None
+    from_state: AlertState | None  # null: it is new
+    state: AlertState
+    acknowledged: bool
+    value: float
+    message: str
+    reason: EndReason | None  # of its end
+    at: datetime
+
+
 class ClosedMessage(TypedDict):
     """`event: closed`: the last message where the key is no longer good; do not come back with it."""
 
@@ -177,5 +204,6 @@ MESSAGES: tuple[tuple[str, type], ...] = (
     ("node", NodeMessage),
     ("invoice", InvoiceMessage),
     ("change", ChangeMessage),
+    ("alert", AlertMessage),
     ("closed", ClosedMessage),
 )

@@ -12,6 +12,7 @@ const SHOWN_BY: Record<string, string[]> = {
   gpu: ["/api/clusters"],
   cluster: ["/api/clusters", "/api/dashboard/"],
   invoice: ["/api/invoices", "/api/billing", "/api/tenants", "/api/dashboard/"],
+  alert: ["/api/alerts"],
   tenant: ["/api/tenants", "/api/dashboard/", "/api/billing"],
   api_key: ["/api/api-keys"],
   rate: ["/api/rates", "/api/dashboard/"],

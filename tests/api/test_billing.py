@@ -1,6 +1,7 @@
 """Billing as clients see it: usage, rates, invoices, payments; with a Stripe that is ours."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -271,14 +272,34 @@ async def test_a_tenant_with_unpaid_invoices_goes_only_by_force_and_its_money_st
     assert [(each["tenant_name"], each["revenue"]) for each in revenue["tenants"]] == [("Acme ML", 19.04)]
 
 
+async def test_a_deleted_tenant_is_still_invoiced_for_what_it_used(work: Work) -> None:
+    plane, tenant_id = work.plane, await worked(work)
+    assert (await plane.admin.delete(f"/api/tenants/{tenant_id}")).status == 200
+    issued = await invoice(plane, tenant_id)
+    assert (issued["invoice"]["tenant_name"], issued["total_amount"]) == ("Acme ML", 19.04)
+    await plane.admin.patch(f"/api/invoices/{issued['invoice']['id']}/status", {"status": "paid"})
+    for unknown in (tenant_id, 999):
+        assert (await plane.admin.post(f"/api/tenants/{unknown}/invoice")).status == 404
+
+
+async def test_a_budget_crossed_in_a_months_last_minute_is_told_in_the_next(work: Work) -> None:
+    plane = work.plane
+    plane.clock.forward(days=22, hours=11)  # an hour before June
+    tenant_id = await worked(work)
+    await plane.admin.put(f"/api/tenants/{tenant_id}/budget", {"monthly_amount": 20})
+    plane.clock.forward(minutes=1)
+    found = await budgets.note_crossings(plane.database, plane.clock())
+    assert found == [(tenant_id, 50), (tenant_id, 80)]
+    assert await budgets.note_crossings(plane.database, plane.clock()) == []
+
+
 async def test_budgets_tell_once_of_each_part_and_stop_nothing(work: Work) -> None:
     plane, tenant_id = work.plane, await worked(work)
     put = await plane.admin.put(f"/api/tenants/{tenant_id}/budget", {"monthly_amount": 30})
     assert (put.body["spent"], put.body["crossed_percent"]) == (19.04, [50])
 
     async def crossings() -> list[tuple[int, int]]:
-        async with plane.database.write() as tx:
-            return await budgets.note_crossings(tx, plane.clock())
+        return await budgets.note_crossings(plane.database, plane.clock())
 
     assert (await crossings(), await crossings()) == ([(tenant_id, 50)], [])
     await run(work, 1, tenant_id)
@@ -404,6 +425,45 @@ async def test_the_invoice_stands_while_stripe_is_down_and_gets_its_link_later(
     kept = await plane.admin.read(f"/api/invoices/{issued['invoice']['id']}")
     assert (kept["payment_url_reason"], len(stripe.links)) == (None, 1)
     assert kept["stripe_payment_url"] in {link["url"] for link in stripe.links.values()}
+
+
+@pytest.mark.parametrize("way", ["paid", "deleted", "paid by mistake"])
+async def test_a_link_that_was_made_unheard_is_closed_when_nobody_wants_it(
+    paying: Work, stripe: FakeStripe, way: str
+) -> None:
+    """Stripe made it and the answer was lost; meanwhile somebody paid otherwise, or the tenant went."""
+    plane, tenant_id = paying.plane, await worked(paying)
+    stripe.faults.append(fake_stripe.DropAfter())
+    url = f"/api/invoices/{(await invoice(plane, tenant_id))['invoice']['id']}"
+    (lost,) = stripe.links
+    if way == "deleted":
+        assert (await plane.admin.delete(f"/api/tenants/{tenant_id}?force=true")).status == 200
+    else:
+        await plane.admin.patch(f"{url}/status", {"status": "paid"})
+    if way == "paid by mistake":
+        await plane.admin.patch(f"{url}/status", {"status": "pending"})
+    for _ in range(3):
+        plane.clock.forward(minutes=1)
+        await plane.api.desk.work()
+    assert stripe.links[lost]["active"] is False
+    alive = [link["url"] for link in stripe.links.values() if link["active"]]
+    shown = (await plane.admin.read(url))["stripe_payment_url"]
+    assert alive == ([shown] if way == "paid by mistake" else [])
+
+
+async def test_what_stripe_refuses_is_asked_again_when_the_account_may_be_mended(
+    paying: Work, stripe: FakeStripe
+) -> None:
+    plane, tenant_id = paying.plane, await worked(paying)
+    said = {
+        "error": {"type": "invalid_request_error", "message": "Your account cannot currently make charges."}
+    }
+    stripe.faults.append(fake_stripe.Fault(status=400, body=json.dumps(said), stored=True))
+    issued = await invoice(plane, tenant_id)
+    assert "cannot currently make charges" in issued["payment_url_reason"]
+    plane.clock.forward(hours=1, seconds=1)
+    await plane.api.desk.work()
+    assert (await plane.admin.read(f"/api/invoices/{issued['invoice']['id']}"))["stripe_payment_url"]
 
 
 async def test_an_amount_that_stripe_takes_none_of_says_so(paying: Work, stripe: FakeStripe) -> None:

@@ -53,9 +53,10 @@ class LinkMade:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkRefused:
-    """Asking again changes nothing; `reason` is a sentence for people."""
+    """Stripe won't; `reason` is a sentence for people. `final`: nobody can change that."""
 
     reason: str
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +111,7 @@ class StripeGateway:
     async def create_link(self, order: LinkOrder) -> LinkMade | LinkRefused | Postponed:
         """A link for one payment of the order's amount; the same order again gives the same link."""
         if (reason := _outside_limits(order)) is not None:
-            return LinkRefused(reason=reason)
+            return LinkRefused(reason=reason, final=True)
         parameters = _link_parameters(order)
         options: RequestOptions = {"idempotency_key": order.idempotency_key}
         link = await self._ask(lambda links: links.create_async(parameters, options))

@@ -36,7 +36,7 @@ class Meter:
             async with self._database.write() as tx:
                 await leases.guard(tx, token)
                 overdue = await invoices.turn_overdue(tx, self._clock())
-                crossings = await budgets.note_crossings(tx, self._clock())
+            crossings = await budgets.note_crossings(self._database, self._clock())
         except LeaseLostError:
             self._leadership.lost()
             return

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections import defaultdict
+from datetime import datetime, timedelta
 
 from gpuforge_controlplane.domain import budgets as rules
 from gpuforge_controlplane.services.context import Context
 from gpuforge_controlplane.services.usage import Spent, budget_record, midnight, month_cents, spent_since
 from gpuforge_controlplane.storage import budgets, rates, tenants
-from gpuforge_controlplane.storage.database import Connection
+from gpuforge_controlplane.storage.database import Database
 from gpuforge_shared.errors import not_found
 from gpuforge_shared.wire.billing import BudgetRecord, BudgetSet
+
+_A_DAY = timedelta(days=1)
 
 
 async def set_budget(ctx: Context, tenant_id: int, body: BudgetSet) -> BudgetRecord:
@@ -34,25 +37,32 @@ async def set_budget(ctx: Context, tenant_id: int, body: BudgetSet) -> BudgetRec
     return await budget_record(ctx, tenant_id, spent, book)
 
 
-async def note_crossings(tx: Connection, now: datetime) -> list[tuple[int, int]]:
-    """Note which budgets' percentages are crossed this month, each once; those that are new, as `(tenant,
-    percent)`."""
-    limits = await budgets.every(tx)
-    if not limits:
-        return []
-    month, book = rules.month_start(now), await rates.book(tx)
-    theirs: dict[int, list[Spent]] = {tenant_id: [] for tenant_id in limits}
-    for each in await spent_since(tx, now, month, book):
-        if each.tenant_id in theirs:
-            theirs[each.tenant_id].append(each)
+async def note_crossings(database: Database, now: datetime) -> list[tuple[int, int]]:
+    """Note which budgets' percentages are crossed, each once a month; those that are new, as `(tenant,
+    percent)`. On a month's first day, of the month before as well: its last minutes count, too."""
+    months = sorted({rules.month_start(now - _A_DAY), rules.month_start(now)})
+    async with database.read() as tx:
+        limits = await budgets.every(tx)
+        if not limits:
+            return []
+        book = await rates.book(tx)
+        spent = await spent_since(tx, now, months[0], book)
+    by_month: dict[tuple[int | None, datetime], list[Spent]] = defaultdict(list)
+    for each in spent:
+        by_month[each.tenant_id, rules.month_start(each.day)].append(each)
     found = []
-    for tenant_id, budget in limits.items():
-        spent = month_cents(theirs[tenant_id], month, book)
-        found += [
-            (tenant_id, percent)
-            for percent in rules.crossed(budget, spent)
-            if await budgets.note_crossing(
-                tx, tenant_id=tenant_id, month=month, percent=percent, budget=budget, spent=spent, now=now
-            )
-        ]
+    for month in months:
+        for tenant_id, budget in limits.items():
+            cents = month_cents(by_month[tenant_id, month], month, book)
+            crossed = rules.crossed(budget, cents)
+            if crossed:
+                async with database.write() as tx:
+                    found += [
+                        (tenant_id, percent)
+                        for percent in crossed
+                        if await budgets.note_crossing(
+                            tx, tenant_id=tenant_id, month=month, percent=percent, budget=budget,
+                            spent=cents, now=now,
+                        )
+                    ]  # fmt: skip
     return found

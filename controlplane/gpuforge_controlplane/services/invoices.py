@@ -15,8 +15,8 @@ from gpuforge_controlplane.services.usage import hours
 from gpuforge_controlplane.storage import audit, invoices, ledger, payments, rates, tenants
 from gpuforge_controlplane.storage.database import Connection
 from gpuforge_controlplane.storage.invoices import StatusSum, StoredInvoice
-from gpuforge_controlplane.storage.tenants import StoredTenant
-from gpuforge_shared.errors import Conflict, Invalid, not_found
+from gpuforge_controlplane.storage.tenants import Owing
+from gpuforge_shared.errors import Conflict, Invalid, Unavailable, not_found
 from gpuforge_shared.wire.base import MAX_ID
 from gpuforge_shared.wire.billing import (
     BillingSummary,
@@ -71,10 +71,8 @@ async def preview(ctx: Context, tenant_id: int, query: DaysQuery) -> InvoicePrev
 async def create_invoice(ctx: Context, tenant_id: int, query: DaysQuery) -> Upserted[InvoiceIssued]:
     """Invoice what a tenant used and was not invoiced for; a pending invoice for the period is answered
     as it is."""
-    tenant = (await tenants.lock(ctx.tx, [tenant_id])).get(tenant_id)
-    if tenant is None:
-        raise not_found("tenant", tenant_id)
     since, until = _period(ctx.now, query.days)
+    tenant = await _owing(ctx.tx, tenant_id, since, until)
     pending = await invoices.pending(ctx.tx, tenant_id, since, until)
     if pending is not None:
         return Upserted(await issued(ctx.tx, pending), created=False)
@@ -86,7 +84,9 @@ async def create_invoice(ctx: Context, tenant_id: int, query: DaysQuery) -> Upse
         raise Invalid(_nothing(tenant, query.days, lines), code="nothing_to_bill")
     values = _values(tenant, since, until, rated, ctx.now)
     stored = await invoices.create(ctx.tx, values, rated)
-    await ledger.claim(ctx.tx, stored["id"], tenant_id, since, until)
+    claimed = await ledger.claim(ctx.tx, stored["id"], tenant_id, since, until)
+    if claimed != stored["gpu_seconds"]:
+        raise Unavailable("the ledger changed while the invoice was drawn up; try again", retry_after=1.0)
     await payments.enqueue(ctx.tx, stored["id"], "link", ctx.now)
     await ctx.audit("invoice.create", "invoice", stored["id"], after=stored)
     return Upserted(await issued(ctx.tx, stored, unrated=_unrated(lines)), created=True)
@@ -120,6 +120,9 @@ async def set_status(ctx: Context, invoice_id: int, body: InvoiceStatusUpdate) -
 
 async def void_invoice(ctx: Context, invoice_id: int, body: InvoiceVoid) -> InvoiceRecord:
     """Void an invoice: its usage is free for a new one, its number is not used again."""
+    known = visible(ctx, await invoices.by_id(ctx.tx, invoice_id), invoice_id)
+    # nobody draws up another one from rows that are being freed
+    await tenants.lock(ctx.tx, [known["tenant_id"]])
     values = {"voided_at": ctx.now, "void_reason": body.reason}
     record = await _move(ctx, invoice_id, InvoiceStatus.VOID, values)
     await ledger.release(ctx.tx, invoice_id)
@@ -259,6 +262,17 @@ async def _see_to_link(ctx: Context, before: StoredInvoice, legal: Move) -> None
         await payments.enqueue(ctx.tx, before["id"], "link", ctx.now)
 
 
+async def _owing(tx: Connection, tenant_id: int, since: datetime, until: datetime) -> Owing:
+    """Who is to pay; a deleted tenant, too, as long as it has usage to pay for. Raises NotFound."""
+    held = (await tenants.lock(tx, [tenant_id])).get(tenant_id)
+    if held is not None:
+        return Owing(id=tenant_id, name=held["name"], contact_email=held["contact_email"])
+    former = await tenants.former(tx, tenant_id)
+    if former is None or not await ledger.unbilled(tx, tenant_id, since, until):
+        raise not_found("tenant", tenant_id)
+    return former
+
+
 async def _meter_up(ctx: Context, tenant_id: int, until: datetime) -> None:
     """Bring the tenant's part of the ledger up to date, so that an invoice holds what runs until now."""
     while await meter_ended(ctx.tx, ctx.now, tenant_id=tenant_id):
@@ -274,7 +288,7 @@ def _period(now: datetime, days: int) -> tuple[datetime, datetime]:
 
 
 def _values(
-    tenant: StoredTenant, since: datetime, until: datetime, lines: Sequence[Line], now: datetime
+    tenant: Owing, since: datetime, until: datetime, lines: Sequence[Line], now: datetime
 ) -> dict[str, object]:
     return {
         "tenant_id": tenant["id"],
@@ -292,7 +306,7 @@ def _values(
     }
 
 
-def _nothing(tenant: StoredTenant, days: int, lines: Sequence[Line]) -> str:
+def _nothing(tenant: Owing, days: int, lines: Sequence[Line]) -> str:
     words = f"nothing to bill: tenant {tenant['id']} has no usage of the last {days} days that costs a cent "
     words += "and is on no invoice"
     unrated = sorted({line.family for line in lines if line.rate_id is None})

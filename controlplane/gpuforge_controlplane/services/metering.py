@@ -29,18 +29,22 @@ async def run_meter(database: Database, clock: Clock, token: int) -> None:
     lost and repeated nothing. What runs is metered once a day, at its end, and for an invoice; in between,
     answers add what is about to be metered.
     """
-    more = True
-    while more:
-        async with database.write() as tx:
-            await leases.guard(tx, token)
-            more = await meter_ended(tx, clock())
+
+    async def leftovers(tx: Connection) -> bool:
+        await leases.guard(tx, token)
+        return await meter_ended(tx, clock())
+
+    async def chunk(tx: Connection) -> int | None:
+        await leases.guard(tx, token)
+        now = clock()
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        return await meter_running(tx, now, to=midnight, after=after or 0)
+
+    while await database.transact(leftovers):
+        pass
     after: int | None = 0
     while after is not None:
-        async with database.write() as tx:
-            await leases.guard(tx, token)
-            now = clock()
-            midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-            after = await meter_running(tx, now, to=midnight, after=after)
+        after = await database.transact(chunk)
 
 
 async def meter_ended(

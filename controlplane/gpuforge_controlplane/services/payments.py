@@ -31,6 +31,8 @@ CLAIM = timedelta(seconds=60)  # longer than any call takes; after a crash anoth
 ATTEND_S = 8.0  # how long a request for an invoice waits for its link
 NO_KEY = "no Stripe key is set: set GPUFORGE_STRIPE_API_KEY and restart, and the link is made"
 _NO_KEY_AGAIN_S = 300.0
+# What Stripe refuses is mostly the account's trouble, which a person mends: asked again, under another key.
+_REFUSED_AGAIN_S = 3600.0
 _BACKOFF_S, _BACKOFF_CAP_S = 5.0, 3600.0
 
 _log = logging.getLogger(__name__)
@@ -102,17 +104,19 @@ class PaymentDesk:
             return
         # No transaction is open from here to the answer.
         outcome = await self._ask(task, stored)
-        async with self._database.write() as tx:
-            await _settle(tx, task, outcome, self._clock())
+        await self._database.transact(lambda tx: _settle(tx, task, outcome, self._clock()))
 
     async def _ask(self, task: PaymentTask, stored: StoredInvoice) -> _Outcome:
         if self._gateway is None:
+            if task["kind"] == "withdraw":
+                return LinkRefused(reason="no link is needed any more", final=True)
             return Postponed(reason=NO_KEY, retry_after_s=_NO_KEY_AGAIN_S)
-        key = f"gpuforge-invoice-{stored['id']}-{task['kind']}-{task['generation']}"
+        kind = "deactivate" if task["kind"] == "deactivate" else "link"
+        key = f"gpuforge-invoice-{stored['id']}-{kind}-{task['generation']}"
         if task["kind"] == "deactivate":
             return await self._gateway.deactivate_link(task["link_id"] or "", key)
-        if stored["status"] not in UNPAID:
-            return LinkRefused(reason=f"the invoice is {stored['status']}")
+        if task["kind"] == "link" and stored["status"] not in UNPAID:
+            return LinkRefused(reason=f"the invoice is {stored['status']}", final=True)
         order = LinkOrder(
             invoice_id=stored["id"],
             number=number_of(stored["sequence"]),
@@ -164,31 +168,40 @@ def _judge(stored: StoredInvoice | None, notice: PaymentNotice) -> str:
 
 
 async def _settle(tx: Connection, task: PaymentTask, outcome: _Outcome, now: datetime) -> None:
+    """Keep what came of a task. The invoice is held first, as by everybody who holds both."""
+    stored = await invoices.lock(tx, task["invoice_id"])
+    assert stored is not None  # invoices are never deleted
+    wanted = await payments.kind_of(tx, task["id"]) == "link" and stored["status"] in UNPAID
+    if isinstance(outcome, LinkRefused) and not outcome.final:
+        outcome = Postponed(reason=outcome.reason, fresh_key=True, retry_after_s=_REFUSED_AGAIN_S)
     if isinstance(outcome, Postponed):
-        await _postpone(tx, task, outcome, now)
+        await _postpone(tx, task, outcome, now, tell=wanted)
         return
+    refused = None
     if isinstance(outcome, LinkMade):
-        await _keep_link(tx, task, outcome, now)
+        await _keep_link(tx, stored, outcome, now, wanted=wanted)
     elif isinstance(outcome, LinkRefused):
-        if task["kind"] == "link":
-            await invoices.change(tx, task["invoice_id"], {"link_reason": outcome.reason[:1024]})
-        _log.warning("no payment link", extra={"invoice_id": task["invoice_id"], "why": outcome.reason})
-    elif outcome.completed_sessions:
-        _log.warning("a link was paid before it was closed", extra={"invoice_id": task["invoice_id"]})
-    refused = outcome.reason[:1024] if isinstance(outcome, LinkRefused) else None
+        refused = outcome.reason[:1024]
+        if wanted:
+            await invoices.change(tx, stored["id"], {"link_reason": refused})
+    elif outcome.completed_sessions and stored["paid_by"] != "stripe":
+        _log.warning("a link was paid before it was closed", extra={"invoice_id": stored["id"]})
     await payments.finish(tx, task["id"], now, error=refused)
 
 
-async def _keep_link(tx: Connection, task: PaymentTask, made: LinkMade, now: datetime) -> None:
-    stored = await invoices.lock(tx, task["invoice_id"])
-    if stored is not None and stored["status"] in UNPAID:
+async def _keep_link(
+    tx: Connection, stored: StoredInvoice, made: LinkMade, now: datetime, *, wanted: bool
+) -> None:
+    if wanted and stored["link_id"] in (None, made.id):
         link = {"link_id": made.id, "link_url": made.url, "link_reason": None}
-        await invoices.change(tx, task["invoice_id"], link)
-    else:  # paid or voided while Stripe was asked
-        await payments.enqueue(tx, task["invoice_id"], "deactivate", now, link_id=made.id)
+        await invoices.change(tx, stored["id"], link)
+    else:  # paid, voided or left behind while Stripe was asked
+        await payments.enqueue(tx, stored["id"], "deactivate", now, link_id=made.id)
 
 
-async def _postpone(tx: Connection, task: PaymentTask, outcome: Postponed, now: datetime) -> None:
+async def _postpone(
+    tx: Connection, task: PaymentTask, outcome: Postponed, now: datetime, *, tell: bool
+) -> None:
     backoff = min(_BACKOFF_CAP_S, _BACKOFF_S * 2 ** min(task["attempts"] - 1, 20))
     wait_s = backoff if outcome.retry_after_s is None else outcome.retry_after_s
     await payments.postpone(
@@ -198,5 +211,5 @@ async def _postpone(tx: Connection, task: PaymentTask, outcome: Postponed, now: 
         error=outcome.reason[:1024],
         generation=task["generation"] + int(outcome.fresh_key),
     )
-    if task["kind"] == "link":
+    if tell:
         await invoices.change(tx, task["invoice_id"], {"link_reason": outcome.reason[:1024]})

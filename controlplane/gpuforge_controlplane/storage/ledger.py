@@ -187,13 +187,15 @@ async def unbilled(tx: Connection, tenant_id: int, since: datetime, until: datet
     return {(row[0], row[1]): int(row[2]) for row in (await tx.execute(query)).all()}
 
 
-async def claim(tx: Connection, invoice_id: int, tenant_id: int, since: datetime, until: datetime) -> None:
-    """Put every rated row that `unbilled` counts on this invoice."""
+async def claim(tx: Connection, invoice_id: int, tenant_id: int, since: datetime, until: datetime) -> int:
+    """Put every rated row that `unbilled` counts on this invoice; the GPU-seconds that are on it now."""
     await tx.execute(
         update(usage_events)
         .where(_claimable(tenant_id, since, until), usage_events.c.rate_id.is_not(None))
         .values(invoice_id=invoice_id)
     )
+    claimed = select(func.sum(usage_events.c.gpu_seconds)).where(usage_events.c.invoice_id == invoice_id)
+    return int(await tx.scalar(claimed) or 0)
 
 
 async def release(tx: Connection, invoice_id: int) -> None:

@@ -12,7 +12,8 @@ from gpuforge_controlplane.storage.billing_schema import invoices, payment_tasks
 from gpuforge_controlplane.storage.database import Connection
 from gpuforge_controlplane.storage.statements import insert, record
 
-TaskKind = Literal["link", "deactivate"]
+# withdraw: it may be that a link was made; its order is repeated, to learn its id, and it is closed
+TaskKind = Literal["link", "withdraw", "deactivate"]
 
 
 class PaymentTask(TypedDict):
@@ -35,7 +36,8 @@ async def enqueue(
     """A task, due at once. Its generation counts those of its kind before, so that no idempotency key is
     used for two links."""
     before = select(func.count()).where(
-        payment_tasks.c.invoice_id == invoice_id, payment_tasks.c.kind == kind
+        payment_tasks.c.invoice_id == invoice_id,
+        payment_tasks.c.kind.in_(("link", "withdraw") if kind == "link" else (kind,)),
     )
     values = {"invoice_id": invoice_id, "kind": kind, "link_id": link_id, "attempts": 0}
     times = {"due_at": now, "created_at": now}
@@ -46,16 +48,23 @@ async def enqueue(
 
 
 async def drop_link(tx: Connection, invoice_id: int, now: datetime) -> None:
-    """Whoever wanted a link for this invoice wants none any more."""
-    await tx.execute(
+    """Whoever wanted a link for this invoice wants none any more. What Stripe was asked for is withdrawn."""
+    open_ = (
         update(payment_tasks)
-        .where(
-            payment_tasks.c.invoice_id == invoice_id,
-            payment_tasks.c.kind == "link",
-            payment_tasks.c.done_at.is_(None),
-        )
-        .values(done_at=now, last_error="no link is needed any more")
+        .where(payment_tasks.c.invoice_id == invoice_id)
+        .where(payment_tasks.c.kind == "link", payment_tasks.c.done_at.is_(None))
     )
+    needless = {"done_at": now, "last_error": "no link is needed any more"}
+    await tx.execute(open_.where(payment_tasks.c.attempts == 0).values(**needless))
+    await tx.execute(open_.where(payment_tasks.c.attempts > 0).values(kind="withdraw", due_at=now))
+
+
+async def kind_of(tx: Connection, task_id: int) -> TaskKind:
+    """What the task is by now."""
+    kind: TaskKind = (
+        await tx.execute(select(payment_tasks.c.kind).where(payment_tasks.c.id == task_id).with_for_update())
+    ).scalar_one()
+    return kind
 
 
 async def clear(tx: Connection, now: datetime, reason: str) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 
 from gpuforge_controlplane.domain.metering import RateBook, RateVersion, whole_second
-from gpuforge_controlplane.storage.billing_schema import rates, usage_events
+from gpuforge_controlplane.storage.billing_schema import rates, usage_days, usage_events
 from gpuforge_controlplane.storage.database import Connection
 from gpuforge_controlplane.storage.schema import gpus
 from gpuforge_controlplane.storage.statements import insert
@@ -56,8 +56,11 @@ async def add(
 
 async def metered_until(tx: Connection, family: str) -> datetime | None:
     """The end of the last second of a family that is in the ledger."""
-    moment: datetime | None = await tx.scalar(
-        select(func.max(usage_events.c.ended_at)).where(usage_events.c.family == family)
+    # the ledger knows no family's rows, but those of a day
+    day = await tx.scalar(select(func.max(usage_days.c.day)).where(usage_days.c.family == family))
+    last = select(func.max(usage_events.c.ended_at)).where(usage_events.c.family == family)
+    moment: datetime | None = (
+        None if day is None else await tx.scalar(last.where(usage_events.c.started_at >= day))
     )
     return moment
 
@@ -70,5 +73,5 @@ async def models(tx: Connection) -> list[str]:
 
 async def metered_families(tx: Connection) -> set[str]:
     """Families in the ledger that had no rate when they were metered."""
-    query = select(usage_events.c.family).where(usage_events.c.rate_id.is_(None)).distinct()
+    query = select(usage_days.c.family).where(usage_days.c.rate_id == 0).distinct()
     return set((await tx.execute(query)).scalars())

@@ -28,6 +28,20 @@ class StoredTenant(TypedDict):
     created_at: datetime
 
 
+class Owing(TypedDict):
+    """Whom an invoice is for."""
+
+    id: int
+    name: str
+    contact_email: str | None
+
+
+async def former(tx: Connection, tenant_id: int) -> Owing | None:
+    """A deleted tenant."""
+    columns = (former_tenants.c.id, former_tenants.c.name, former_tenants.c.contact_email)
+    return record(await tx.execute(select(*columns).where(former_tenants.c.id == tenant_id)), Owing)
+
+
 async def page(tx: Connection, *, only: int | None, after: int = 0, limit: int) -> list[StoredTenant]:
     """Tenants in order of id beyond `after`, or the one named by `only`."""
     query = select(tenants).where(tenants.c.id > after).order_by(tenants.c.id).limit(limit)

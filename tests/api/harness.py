@@ -305,12 +305,13 @@ class Plane:
 
         All but when a key was last used, which is noted of any request.
         """
-        kept = {}
+        rows: dict[str, Sequence[Row[Any]]] = {}
         async with self.database.read() as tx:
             for name, table in metadata.tables.items():
                 columns = [column for column in table.c if column.name != "last_used_at"]
-                kept[name] = sorted(map(str, (await tx.execute(select(*columns))).all()))
-        return kept
+                rows[name] = (await tx.execute(select(*columns))).all()
+        # afterwards: PostgreSQL ends a transaction that idles for as long as this may take
+        return {name: sorted(map(str, found)) for name, found in rows.items()}
 
 
 @contextlib.asynccontextmanager

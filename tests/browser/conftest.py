@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, async_playwright, expect
+from playwright.async_api import Browser, BrowserType, async_playwright, expect
 
 import hatch_build
 from tests.api.harness import Plane, serving
@@ -45,14 +45,28 @@ def built_dashboard() -> None:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def browser(built_dashboard: None) -> AsyncIterator[Browser]:
+async def launched(built_dashboard: None) -> AsyncIterator[list[Browser]]:
+    """Every Chromium of this session, the one in use last."""
     require(CHROMIUM)
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=find_chromium(), args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield browser
-        await browser.close()
+        browsers = [await _launch(playwright.chromium)]
+        yield browsers
+        for browser in browsers:
+            await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def browser(launched: list[Browser]) -> Browser:
+    """The Chromium of this session; a new one where it died, so that only the test that it died in fails."""
+    if not launched[-1].is_connected():
+        launched.append(await _launch(launched[-1].browser_type))
+    return launched[-1]
+
+
+async def _launch(chromium: BrowserType) -> Browser:
+    # without /dev/shm: containers often have 64 MB there, on which a renderer dies
+    switches = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    return await chromium.launch(executable_path=find_chromium(), args=switches)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

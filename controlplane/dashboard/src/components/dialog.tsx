@@ -1,6 +1,6 @@
 /** Dialogs on the browser's own <dialog>: it keeps the focus inside, closes on Esc and gives the focus back. */
 import type { ComponentChildren, TargetedEvent } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Problem } from "../api/client";
 import { confirmation, dismiss, tell, toasts, type Confirmation } from "../state/dialogs";
 import { Icon } from "./icon";
@@ -17,7 +17,8 @@ interface DialogProps {
 
 export function Dialog({ title, onClose, closable = true, side = false, children }: DialogProps) {
   const box = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
+  // before the next key press is told of, not after the next paint: who types at once after Ctrl K loses nothing
+  useLayoutEffect(() => {
     const opener = document.activeElement;
     box.current?.showModal();
     const wanted = box.current?.querySelector<HTMLElement>("[autofocus]");

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,3 +23,9 @@ def read() -> ClientSettings:
 def plain_environment() -> dict[str, str]:
     """This process's environment without GPUForge's settings: a child gets what it is told, nothing else."""
     return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+
+
+def become(environment: Mapping[str, str]) -> None:
+    """Make this the environment of this process, a copy that is to be somebody else."""
+    os.environ.clear()
+    os.environ.update(environment)

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from gpuforge_client.demo_children import Child, launch, stop_all
+from gpuforge_client.demo_children import Child, launch, prepare_copies, stop_all
 from gpuforge_client.demo_folder import DemoError, DemoFolder, last_lines, opened, read_key, write_key
 from gpuforge_client.demo_plan import GPUS_PER_NODE, Share, delivery_s, sampling_s, shares
 from gpuforge_client.demo_screen import Screen, counted, welcome
@@ -91,9 +91,10 @@ class _Demo:
             self._mint_admin_key()
         self._screen.step("starting the control plane")
         self._plane.start()
+        prepare_copies("gpuforge_agent.app", "gpuforge_client.demo_fleet")
         for cluster, agent in self._agents.items():
             if read_key(self._folder.cluster_key(cluster)) is not None:
-                agent.start()
+                agent.start_as_copy()
 
     async def live(self, asked: threading.Event) -> None:
         """Bring the fleet to life, tell how to use it, watch over it until cancelled or `asked` to end."""

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar, cast
 
-import asyncpg
 from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -202,10 +201,18 @@ async def _told_when_away() -> AsyncIterator[None]:
     """Turn a database that is gone, full or overloaded into a 503 that says to come back."""
     try:
         yield
-    except (DBAPIError, PoolTimeout, OSError, sqlite3.OperationalError, asyncpg.PostgresError) as error:
+    except (DBAPIError, PoolTimeout, OSError, sqlite3.OperationalError, _postgres_error()) as error:
         if isinstance(error, DBAPIError) and not _is_away(error):
             raise
         raise Unavailable("the database does not answer; try again", retry_after=2.0) from error
+
+
+def _postgres_error() -> type[Exception]:
+    """What asyncpg raises past SQLAlchemy while it connects. Looked up when something was raised, not before:
+    a start on SQLite does without the driver."""
+    import asyncpg
+
+    return asyncpg.PostgresError
 
 
 def _is_away(error: DBAPIError) -> bool:

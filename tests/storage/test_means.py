@@ -8,7 +8,7 @@ import pytest
 from gpuforge_controlplane.domain.buckets import Kept
 from gpuforge_controlplane.services import retention, watching
 from gpuforge_controlplane.services.rollup import roll_up
-from gpuforge_controlplane.storage import means, metrics
+from gpuforge_controlplane.storage import means, metrics, watch
 from gpuforge_controlplane.storage.metrics import Sample
 from gpuforge_controlplane.storage.schema import allocations
 from tests.storage.rows import NOW, Shelf
@@ -48,7 +48,9 @@ async def seen(shelf: Shelf) -> tuple[dict[int, float], dict[int, float]]:
     async with shelf.database.read() as tx:
         until = await means.rolled_until(tx, NOW)
         assert until is not None
-        return await means.of_clusters(tx, until), await means.of_held(tx, until)
+        holdings = (await watch.load(tx, NOW, NOW)).holdings
+        means_of = {each.gpu_id: each.mean_pct for each in holdings if each.mean_pct is not None}
+        return await means.of_clusters(tx, until), means_of
 
 
 async def test_by_hand(shelf: Shelf) -> None:

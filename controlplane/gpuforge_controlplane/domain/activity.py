@@ -27,9 +27,10 @@ def activity(view: View) -> Mapping[tuple[int, str], Activity]:
     """By tenant (0: nobody's) and family. A GPU without telemetry is held, and not known to idle."""
     found: dict[tuple[int, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     used_pct: dict[tuple[int, str], float] = defaultdict(float)
+    fresh, gpus = view.fresh, view.gpus
     for holding in view.watched.holdings:
-        gpu = view.gpus.get(holding.gpu_id)
-        used = gpu.utilization_pct if gpu is not None and view.is_fresh(gpu) else None
+        gpu = gpus.get(holding.gpu_id)
+        used = gpu.utilization_pct if gpu is not None and gpu.id in fresh else None
         mean = holding.mean_pct if view.now - holding.since >= HELD_FOR_S else None
         key = (holding.tenant_id or 0, holding.family)
         counts = found[key]

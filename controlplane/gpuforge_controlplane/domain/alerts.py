@@ -51,7 +51,11 @@ def evaluate(
     rules: Sequence[Rule], watched: Watched, open_events: Sequence[OpenEvent], now: float
 ) -> tuple[Transition, ...]:
     """All that changes at `now` (s since 1970), by rule and subject. The same input gives the same answer."""
-    view = View(watched, now)
+    return judge(rules, View(watched, now), open_events)
+
+
+def judge(rules: Sequence[Rule], view: View, open_events: Sequence[OpenEvent]) -> tuple[Transition, ...]:
+    """`evaluate`, of a picture that others look at, too."""
     by_rule: dict[int, dict[int, OpenEvent]] = defaultdict(dict)
     for event in open_events:
         by_rule[event.rule_id][event.subject_id] = event
@@ -66,9 +70,16 @@ def evaluate(
 
 
 def _watch(rule: Rule, view: View, events: dict[int, OpenEvent]) -> Iterator[Transition]:
+    below, threshold = CATALOGUE[rule.rule_type].below, rule.threshold
     for reading in WATCHES[rule.rule_type].read(view):
-        event = events.pop(reading.subject_id, None)
-        change = _open(rule, view, reading) if event is None else _follow(rule, view, event, reading)
+        event = events.pop(reading.subject_id, None) if events else None
+        if event is not None:
+            change = _follow(rule, view, event, reading)
+        # `is_breached`, spelt out: nearly all of 100,000 GPUs end here
+        elif reading.value is not None and (reading.value < threshold) is below:
+            change = _open(rule, view, reading)
+        else:
+            continue
         if change is not None:
             yield change
     for event in events.values():

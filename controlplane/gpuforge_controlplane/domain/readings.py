@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gpuforge_controlplane.domain.reasons import gpus as counted
@@ -61,24 +61,25 @@ def _quota_words(view: View, tenant_id: int, value: float) -> Words:
 
 def _health(view: View) -> Iterator[Reading]:
     """A node whose silence may be our own deafness is unknown, not unhealthy."""
+    fresh, listening = view.fresh, view.listening
     for node_id, gpus in view.gpus_by_node.items():
         if gpus:
-            stale = sum(not view.is_fresh(gpu) for gpu in gpus)
-            known = not stale or view.listening
-            yield Reading(node_id, 100 * _healthy(view, node_id) / len(gpus) if known else None)
+            known = listening or all(gpu.id in fresh for gpu in gpus)
+            yield Reading(node_id, 100 * _healthy(view, gpus) / len(gpus) if known else None)
 
 
-def _healthy(view: View, node_id: int) -> int:
-    return sum(view.is_fresh(gpu) and not gpu.faults for gpu in view.gpus_by_node[node_id])
+def _healthy(view: View, gpus: Sequence[Gpu]) -> int:
+    fresh = view.fresh
+    return sum([gpu.id in fresh and not gpu.faults for gpu in gpus])
 
 
 def _health_words(view: View, node_id: int, _value: float) -> Words:
     node, gpus = view.nodes[node_id], view.gpus_by_node[node_id]
     faulty = sum(bool(gpu.faults) for gpu in gpus)
-    stale = sum(not view.is_fresh(gpu) and not gpu.faults for gpu in gpus)
+    stale = sum(gpu.id not in view.fresh and not gpu.faults for gpu in gpus)
     whys = ((faulty, "with a fault"), (stale, "not reporting"))
     why = ", ".join(f"{count} {words}" for count, words in whys if count)
-    message = f"{_healthy(view, node_id)} of {counted(len(gpus))} of {node.hostname} healthy: {why}"
+    message = f"{_healthy(view, gpus)} of {counted(len(gpus))} of {node.hostname} healthy: {why}"
     return Words(node.hostname, message, None, node.cluster_id)
 
 
@@ -94,9 +95,9 @@ def _fault_words(view: View, gpu_id: int, _value: float) -> Words:
 
 
 def _temperatures(view: View) -> Iterator[Reading]:
-    down = view.down
+    down, fresh = view.down, view.fresh
     for gpu in view.watched.gpus:
-        hot = gpu.temperature_c if view.is_fresh(gpu) else None
+        hot = gpu.temperature_c if gpu.id in fresh else None
         yield Reading(gpu.id, hot, gpu.node_id in down)
 
 

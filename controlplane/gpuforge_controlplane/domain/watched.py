@@ -142,6 +142,10 @@ class View:
                 found[gpu.node_id].append(gpu)
         return found
 
-    def is_fresh(self, gpu: Gpu) -> bool:
-        """Whether the GPU still reports, by way of a node that does."""
-        return self.now - gpu.reported_at <= FRESH_S and gpu.node_id not in self.silent
+    @cached_property
+    def fresh(self) -> frozenset[int]:
+        """GPUs that still report, by way of a node that does."""
+        since, silent = self.now - FRESH_S, self.silent
+        return frozenset(
+            gpu.id for gpu in self.watched.gpus if gpu.reported_at >= since and gpu.node_id not in silent
+        )

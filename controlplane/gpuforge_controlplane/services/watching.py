@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from gpuforge_controlplane.domain.activity import Activity, activity
-from gpuforge_controlplane.domain.alerts import OpenEvent, Transition, evaluate
+from gpuforge_controlplane.domain.alerts import OpenEvent, Transition, judge
 from gpuforge_controlplane.domain.rules import Rule
 from gpuforge_controlplane.domain.watched import View, Watched
 from gpuforge_controlplane.services.alerts import rules
@@ -44,4 +44,5 @@ async def run_evaluation(
 def _judge(
     known: Sequence[Rule], watched: Watched, events: Sequence[OpenEvent], now: float
 ) -> tuple[Sequence[Transition], _Seen]:
-    return evaluate(known, watched, events, now), activity(View(watched, now))
+    view = View(watched, now)
+    return judge(known, view, events), activity(view)

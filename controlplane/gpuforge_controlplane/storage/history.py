@@ -12,6 +12,7 @@ from sqlalchemy import text
 from gpuforge_controlplane.domain.resolution import WIDTH, Resolution
 from gpuforge_controlplane.storage.columns import to_micros
 from gpuforge_controlplane.storage.database import Connection
+from gpuforge_controlplane.storage.statements import time_literal
 
 _TABLE = {"5m": "gpu_rollup_5m", "1h": "gpu_rollup_1h"}
 # Each figure's count, sum, least and most; raw samples are rolled up with one sample a bucket.
@@ -94,7 +95,7 @@ async def points(
     raw = resolution.source == "raw"
     time = "r.recorded_at" if raw else "r.bucket"
     begin = resolution.first if since is None else max(since, resolution.first)
-    wanted = [f"{time} >= {_literal(tx, begin)}", f"{time} < {_literal(tx, resolution.until)}"]
+    wanted = [f"{time} >= {time_literal(tx, begin)}", f"{time} < {time_literal(tx, resolution.until)}"]
     joins = ["gpu_metrics r" if raw else f"{_TABLE[resolution.source]} r"]
     if subject.held:
         joins.append("JOIN allocations a ON a.gpu_id = r.gpu_id JOIN jobs j ON j.id = a.job_id")
@@ -167,9 +168,3 @@ def _later(tx: Connection, time: str, resolution: Resolution) -> str:
     if tx.dialect.name == "postgresql":
         return f"{time} + INTERVAL '{seconds} seconds'"
     return f"{time} + {1_000_000 * seconds}"
-
-
-def _literal(tx: Connection, moment: datetime) -> str:
-    if tx.dialect.name == "postgresql":
-        return f"TIMESTAMPTZ '{moment.isoformat()}'"
-    return str(to_micros(moment))

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from gpuforge_controlplane.domain.buckets import HOUR, start_of
 from gpuforge_controlplane.storage import partitions
-from gpuforge_controlplane.storage.columns import UtcTime, to_micros
+from gpuforge_controlplane.storage.columns import UtcTime
 from gpuforge_controlplane.storage.database import Connection
 from gpuforge_controlplane.storage.rollup_schema import (
     gpu_rollup_1h,
@@ -20,7 +20,7 @@ from gpuforge_controlplane.storage.rollup_schema import (
     rollup_progress,
 )
 from gpuforge_controlplane.storage.schema import gpu_metrics, gpus
-from gpuforge_controlplane.storage.statements import insert, is_among, tuples
+from gpuforge_controlplane.storage.statements import insert, is_among, time_literal, tuples
 
 _COLUMNS = [column.name for column in gpu_rollup_5m.c if column.name not in ("bucket", "gpu_id")]
 PRUNED_GPUS = 500  # what one transaction deletes for on SQLite, so that writers wait little
@@ -106,7 +106,7 @@ async def summed(
     )
     query = (
         f"SELECT gpu_id, {sums} FROM gpu_metrics"  # noqa: S608  # constants, times and numbers of ours
-        f" WHERE recorded_at >= {_literal(tx, start)} AND recorded_at < {_literal(tx, end)}{only}"
+        f" WHERE recorded_at >= {time_literal(tx, start)} AND recorded_at < {time_literal(tx, end)}{only}"
         " GROUP BY gpu_id ORDER BY gpu_id"
     )
     return list(await tuples(tx, query))
@@ -142,12 +142,6 @@ def _measures(column: str, *functions: str) -> list[str]:
     """Count and the others of one column; PostgreSQL would make a sum of integers a decimal."""
     big = f"CAST(sum({column}) AS BIGINT)"
     return [f"count({column})", *(big if name == "bigsum" else f"{name}({column})" for name in functions)]
-
-
-def _literal(tx: Connection, moment: datetime) -> str:
-    if tx.dialect.name == "postgresql":
-        return f"TIMESTAMPTZ '{moment.isoformat()}'"
-    return str(to_micros(moment))
 
 
 def _over(table: Table, statement: postgresql.Insert | sqlite.Insert) -> postgresql.Insert | sqlite.Insert:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, TypeVar, cast
 
 import aiosqlite
 from sqlalchemy import BigInteger, ColumnElement, CursorResult, Table, any_, func, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from gpuforge_controlplane.storage.columns import to_micros
 from gpuforge_controlplane.storage.database import Connection
 
 Row = dict[str, Any]
@@ -45,6 +47,13 @@ async def sqlite_driver(tx: Connection) -> aiosqlite.Connection:
     driver = (await tx.get_raw_connection()).driver_connection
     assert isinstance(driver, aiosqlite.Connection)
     return driver
+
+
+def time_literal(connection: Connection, moment: datetime) -> str:
+    """A time as SQL text in the connection's dialect, for `tuples`."""
+    if connection.dialect.name == "postgresql":
+        return f"TIMESTAMPTZ '{moment.isoformat()}'"
+    return str(to_micros(moment))
 
 
 async def tuples(tx: Connection, sql: str) -> Iterable[tuple[Any, ...]]:

@@ -85,15 +85,12 @@ async def _faults(tx: Connection) -> dict[int, list[str]]:
 
 async def _holdings(tx: Connection, seconds: str, until: datetime | None) -> list[Holding]:
     started = seconds.format("a.started_at")
+    mean = "NULL" if until is None else means.of_held(tx, until)
     query = (
-        f"SELECT a.gpu_id, a.job_id, j.tenant_id, {started}, a.family FROM allocations a"  # noqa: S608
+        f"SELECT a.gpu_id, a.job_id, j.tenant_id, {started}, a.family, {mean} FROM allocations a"  # noqa: S608
         " JOIN jobs j ON j.id = a.job_id WHERE a.ended_at IS NULL"
     )
-    used = {} if until is None else await means.of_held(tx, until)
-    return [
-        Holding(gpu_id, job_id, tenant_id, since, family, used.get(gpu_id))
-        for gpu_id, job_id, tenant_id, since, family in await tuples(tx, query)
-    ]
+    return list(map(Holding._make, await tuples(tx, query)))
 
 
 async def _tenants(tx: Connection, now: datetime) -> list[Tenant]:

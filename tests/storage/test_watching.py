@@ -13,7 +13,7 @@ from gpuforge_controlplane.domain.rules import BY_ID
 from gpuforge_controlplane.domain.watched import Cluster, Gpu, Holding, Node, Tenant
 from gpuforge_controlplane.loops import alerts as loop
 from gpuforge_controlplane.loops.leader import Leadership
-from gpuforge_controlplane.services import retention, watching
+from gpuforge_controlplane.services import metering, retention, watching
 from gpuforge_controlplane.storage import alerts, billing_schema, rates, watch
 from gpuforge_controlplane.storage.health_schema import gpu_faults
 from gpuforge_controlplane.storage.leases import LeaseLostError
@@ -63,7 +63,7 @@ async def test_the_picture(shelf: Shelf) -> None:
     ]
     assert seen.holdings == [Holding(1, job, tenant, seconds, "H100")]
     assert seen.tenants == [Tenant(tenant, "tenant 0", 16, 2)]
-    assert (seen.invoices, seen.metered_until) == ([], seconds)
+    assert (seen.invoices, seen.usage_owed_since) == ([], seconds)  # GPU 2's, which ended
 
 
 async def test_money_in_the_picture(shelf: Shelf) -> None:
@@ -107,7 +107,45 @@ async def test_money_in_the_picture(shelf: Shelf) -> None:
         ("GF-000002", 0),
         ("GF-000003", 86_400),
     ]
-    assert seen.metered_until is None
+    assert seen.usage_owed_since is None
+
+
+MIDNIGHT = datetime(2026, 5, 9, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("started", "heard", "limit_min", "now", "owed"),
+    [
+        (MIDNIGHT + timedelta(hours=1), NOW, None, NOW, None),
+        (MIDNIGHT - timedelta(hours=1), NOW, None, NOW, MIDNIGHT),
+        (MIDNIGHT - timedelta(hours=30), NOW, None, NOW, MIDNIGHT - timedelta(days=1)),
+        (MIDNIGHT - timedelta(hours=1), NOW, None, MIDNIGHT + timedelta(minutes=4), None),
+        (MIDNIGHT - timedelta(hours=1), MIDNIGHT - timedelta(hours=1), None, NOW, None),
+        (MIDNIGHT - timedelta(hours=1), NOW, 0, NOW, None),
+    ],
+    ids=[
+        "runs since today", "ran over midnight", "two days", "just past midnight", "its node was lost",
+        "past its time limit",
+    ],
+)  # fmt: skip
+async def test_usage_is_owed_once_its_day_is_over(
+    shelf: Shelf,
+    started: datetime,
+    heard: datetime,
+    limit_min: int | None,
+    now: datetime,
+    owed: datetime | None,
+) -> None:
+    """And none is any more after a round of the meter."""
+    token, node = await shelf.lease(), await shelf.node(1, last_heartbeat_at=heard)
+    (job,) = await shelf.queue(status="running", started_at=started, time_limit_min=limit_min)
+    await shelf.insert(
+        allocations, {"job_id": job, "node_id": node, "gpu_id": 1, "family": "H100", "started_at": started}
+    )
+    for expected in (None if owed is None else owed.timestamp(), None):
+        async with shelf.database.read() as tx:
+            assert (await watch.load(tx, now, LONG_AGO)).usage_owed_since == expected
+        await metering.run_meter(shelf.database, lambda: now, token)
 
 
 async def test_one_event_whoever_evaluates_and_how_often(shelf: Shelf) -> None:

@@ -50,7 +50,7 @@ def picture(seed: int, size: int, now: float = NOW) -> Watched:
         holdings=holdings,
         tenants=tenants,
         invoices=[Invoice(n, str(n), 1, now + dice.choice([-1, 0, 1])) for n in range(dice.randint(0, 2))],
-        metered_until=dice.choice([None, now - 10, now - 400, now - 900]),
+        usage_owed_since=dice.choice([None, now - 10, now - 400, now - 900]),
     )
 
 

@@ -362,7 +362,7 @@ SCENARIOS: dict[str, Scenario] = {
     "a meter that catches up after an outage of ours": Scenario(
         rules=("metering_gap",),
         seen=[
-            (second, Watched(hearing_since=at(3600), metered_until=at(until)))
+            (second, Watched(hearing_since=at(3600), usage_owed_since=at(until)))
             for second, until in ((3600, 0), (3630, 0), (3660, 3655), (4300, 3655))
         ],
         changes=[(4300, "firing", "metering_gap", 0, None)],
@@ -370,8 +370,8 @@ SCENARIOS: dict[str, Scenario] = {
     "a meter that falls behind": Scenario(
         rules=("metering_gap",),
         seen=[
-            (second, Watched(hearing_since=LONG_AGO, metered_until=until))
-            for second, until in ((0, None), (30, at(-569)), (31, at(-569)), (60, at(-240)), (90, at(0)))
+            (second, Watched(hearing_since=LONG_AGO, usage_owed_since=until))
+            for second, until in ((0, None), (30, at(-569)), (31, at(-569)), (60, at(-240)), (90, None))
         ],
         changes=[
             (31, "firing", "metering_gap", 0, None),
@@ -467,7 +467,7 @@ def test_what_people_read() -> None:
         nodes=(Node(7, 1, "gpu-07", at(-100)), Node(8, 1, "gpu-08", at(0))),
         tenants=(Tenant(3, "Acme ML", 10, 9, 100, 95),),
         invoices=(invoice,),
-        metered_until=at(-660),
+        usage_owed_since=at(-660),
     )
     beside = (Gpu(80, 8, 0, at(0), 91.6, ("XID_79", "ECC")), Gpu(81, 8, 1, at(0)), Gpu(82, 8, 2, at(-91)))
     watched = replace(
@@ -485,7 +485,7 @@ def test_what_people_read() -> None:
         ("east", "a job has been queued in cluster east for 67 min", None, 1),
         ("Acme ML", "tenant Acme ML has used 95 % of this month's budget", 3, None),
         ("2026-0009", "invoice 2026-0009 was due at 2026-05-09T11:59:00Z", 3, None),
-        ("meter", "usage has been metered up to 11 min ago", None, None),
+        ("meter", "usage has been missing from the ledger for 11 min", None, None),
     ]
 
 

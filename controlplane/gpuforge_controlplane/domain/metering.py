@@ -118,6 +118,14 @@ def metered_to(cut: datetime, heard: datetime | None, ends_by: datetime | None) 
     return min(moment for moment in (cut, heard, ends_by) if moment is not None)
 
 
+def owed_since(cursor: datetime, until: datetime) -> datetime | None:
+    """When the meter should have written what runs since `cursor` and may be metered up to `until`: at the
+    end of the cursor's day. None where that is not a second."""
+    if whole_second(cursor) >= whole_second(until):
+        return None
+    return cursor.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+
+
 def _pieces(start_s: int, end_s: int, changes: Sequence[int]) -> Iterator[tuple[int, int]]:
     if start_s >= end_s:
         return

@@ -166,14 +166,13 @@ def _overdue_words(view: View, invoice_id: int, _value: float) -> Words:
 
 def _metering(view: View) -> Iterator[Reading]:
     """After an outage of ours the meter, too, has to catch up first."""
-    until = view.watched.metered_until
-    if until is not None:
-        known = view.listening or until >= view.watched.hearing_since
-        yield Reading(0, max(0.0, view.now - until) if known else None)
+    since = view.now if view.watched.usage_owed_since is None else view.watched.usage_owed_since
+    known = view.listening or since >= view.watched.hearing_since
+    yield Reading(0, max(0.0, view.now - since) if known else None)
 
 
 def _metering_words(_view: View, _subject_id: int, value: float) -> Words:
-    return Words("meter", f"usage has been metered up to {value / 60:.0f} min ago")
+    return Words("meter", f"usage has been missing from the ledger for {value / 60:.0f} min")
 
 
 def _about_gpu(view: View, gpu: Gpu, what: str) -> Words:

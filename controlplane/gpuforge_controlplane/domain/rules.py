@@ -140,7 +140,7 @@ _ALL = (
     BuiltIn(
         rule=_rule(11, "metering_gap", 600, 300, 0, "critical"),
         subject_type="control_plane", below=False, unit="s", most=86_400,
-        meaning="The meter has fallen behind: the last minutes are not in the ledger yet. None is lost.",
+        meaning="What ended, or ran until midnight, is not in the ledger: the meter is behind. None is lost.",
         what_to_do="Look for the meter's errors in the leader's log; it catches up by itself once it runs.",
     ),
 )  # fmt: skip

@@ -88,7 +88,7 @@ class Watched:
     holdings: Sequence[Holding] = ()
     tenants: Sequence[Tenant] = ()
     invoices: Sequence[Invoice] = ()
-    metered_until: float | None = None  # None: nothing is metered here
+    usage_owed_since: float | None = None  # when the meter should have written what it has not; None: nothing
 
 
 class View:

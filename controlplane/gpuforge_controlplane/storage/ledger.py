@@ -136,8 +136,10 @@ async def append(tx: Connection, rows: Sequence[UsageRow], cursors: Sequence[Cur
         )
 
 
-async def accruing(tx: Connection, *, tenant_id: int | None = None) -> list[Accruing]:
-    """What is allocated and not metered yet, GPUs alike together."""
+async def accruing(
+    tx: Connection, *, tenant_id: int | None = None, before: datetime | None = None
+) -> list[Accruing]:
+    """What is allocated and not metered yet, GPUs alike together; all, or what is so since before a time."""
     heard = _heard(tenant_id)
     query = (
         select(
@@ -166,7 +168,19 @@ async def accruing(tx: Connection, *, tenant_id: int | None = None) -> list[Accr
     )
     if tenant_id is not None:
         query = query.where(allocations.c.tenant_id == tenant_id)
+    if before is not None:
+        query = query.where(before > _SINCE)
     return records(await tx.execute(query), Accruing)
+
+
+async def first_unmetered(tx: Connection) -> tuple[datetime | None, datetime | None]:
+    """The first end that is not in the ledger yet, and since when the longest unmetered GPU runs on."""
+    # One look along the index of what is on the meter, for both.
+    query = select(
+        func.min(allocations.c.ended_at), func.min(_SINCE).filter(allocations.c.ended_at.is_(None))
+    ).where(_ON_METER)
+    end, since = (await tx.execute(query)).one()
+    return end, since
 
 
 async def day_sums(tx: Connection, *, since: datetime, tenant_id: int | None = None) -> list[DaySum]:

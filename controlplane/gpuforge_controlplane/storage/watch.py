@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 
 from gpuforge_controlplane.domain.budgets import month_start
 from gpuforge_controlplane.domain.invoicing import InvoiceStatus, number_of
+from gpuforge_controlplane.domain.metering import metered_to, owed_since
 from gpuforge_controlplane.domain.pricing import lines_of, total_cents
 from gpuforge_controlplane.domain.watched import Cluster, Gpu, Holding, Invoice, Node, Tenant, Watched
 from gpuforge_controlplane.storage import budgets, ledger, means, rates
 from gpuforge_controlplane.storage.billing_schema import invoices
 from gpuforge_controlplane.storage.database import Connection
-from gpuforge_controlplane.storage.schema import allocations
 from gpuforge_controlplane.storage.statements import tuples
+
+METER_HAS = timedelta(minutes=5)  # to write a day that has just ended: no need to look how far it is
 
 # Times are wanted as seconds since the epoch.
 _SECONDS = {"sqlite": "({} / 1000000.0)", "postgresql": "extract(epoch FROM {})::float8"}
@@ -33,7 +35,7 @@ async def load(tx: Connection, now: datetime, hearing_since: datetime) -> Watche
         holdings=await _holdings(tx, seconds, until),
         tenants=await _tenants(tx, now),
         invoices=await _invoices(tx, now),
-        metered_until=await _metered_until(tx),
+        usage_owed_since=await _usage_owed_since(tx, now),
     )
 
 
@@ -141,10 +143,17 @@ async def _invoices(tx: Connection, now: datetime) -> list[Invoice]:
     ]
 
 
-async def _metered_until(tx: Connection) -> float | None:
-    """Up to when all that jobs held is in the ledger; None where nothing waits for the meter."""
-    table = allocations.c
-    behind: datetime | None = await tx.scalar(
-        select(func.min(func.coalesce(table.metered_until, table.started_at))).where(~table.settled)
-    )
-    return None if behind is None else behind.timestamp()
+async def _usage_owed_since(tx: Connection, now: datetime) -> float | None:
+    """What ends is metered as it ends, what runs once its day is over: since when rows of either are missing;
+    None where none are."""
+    end, running_since = await ledger.first_unmetered(tx)
+    owed = [] if end is None else [end]
+    midnight = (now - METER_HAS).replace(hour=0, minute=0, second=0, microsecond=0)
+    if running_since is not None and running_since < midnight:
+        owed += filter(None, (_owed(open_, midnight) for open_ in await ledger.accruing(tx, before=midnight)))
+    return min(owed).timestamp() if owed else None
+
+
+def _owed(open_: ledger.Accruing, midnight: datetime) -> datetime | None:
+    ends_by = ledger.ends_by(open_["run_started_at"], open_["time_limit_min"])
+    return owed_since(open_["since"], metered_to(midnight, open_["heard"], ends_by))

@@ -76,7 +76,10 @@ def postgres() -> Iterator[PostgresServer]:
     require(POSTGRESQL)
     binaries = find_binaries()
     assert binaries
-    with running_postgres(binaries) as server:
+    with running_postgres(binaries) as server, pytest.MonkeyPatch.context() as patch:
+        # a busy machine stops this process for longer than a control plane's host should; whoever tests what
+        # comes of that sets it back
+        patch.setattr("gpuforge_controlplane.storage.database.HANG_S", 60.0)
         yield server
 
 

@@ -2,11 +2,12 @@
 
 import asyncio
 from datetime import timedelta
+from select import select as select_readable
 from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from gpuforge_controlplane.loops.leader import Leadership
 from gpuforge_controlplane.loops.schedule import DEAF_AFTER, Schedule
@@ -140,6 +141,30 @@ async def test_a_leader_that_hangs_in_a_transaction_is_thrown_out(
     with pytest.raises(Unavailable):
         await hang()
     await hanging.close()
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"])
+async def test_who_was_stopped_in_a_transaction_does_it_again(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that stood still for a while must not cost its clients an error each."""
+    monkeypatch.setattr("gpuforge_controlplane.storage.database.HANG_S", 0.2)
+    stopped = Database(shelf.database.url.render_as_string(hide_password=False))
+    looks = 0
+
+    async def work(tx: Connection) -> int:
+        nonlocal looks
+        looks += 1
+        await tx.execute(text("SELECT 1"))
+        if looks == 1:  # nothing of this process goes on until the server has had enough
+            wire = (await tx.get_raw_connection()).driver_connection
+            assert wire is not None
+            assert select_readable([wire._transport.get_extra_info("socket")], [], [], 20)[0]
+        return int((await tx.execute(text("SELECT 42"))).scalar_one())
+
+    assert await stopped.transact(work) == 42
+    assert looks == 2
+    await stopped.close()
 
 
 async def test_leadership_follows_the_lease(shelf: Shelf) -> None:

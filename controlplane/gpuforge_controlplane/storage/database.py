@@ -43,8 +43,9 @@ WAIT_S = 10.0  # for a connection; longer means overload, and the client is told
 # PostgreSQL's classes of errors: connection lost; not let in; no such database; no room left; shutting down.
 _AWAY = frozenset({"08", "28", "3D", "53", "57"})
 # PostgreSQL: serialization failure, deadlock; foreign key, unique key: another transaction came first,
-# between our look and our write. Looking again tells what to answer.
-_WORTH_A_SECOND_LOOK = frozenset({"40001", "40P01", "23503", "23505"})
+# between our look and our write. Looking again tells what to answer. 25P03: we were stopped for longer than
+# HANG_S, so the transaction was rolled back; what is started anew sees what came of it meanwhile.
+_WORTH_A_SECOND_LOOK = frozenset({"40001", "40P01", "23503", "23505", "25P03"})
 
 
 Work = Callable[[Connection], Awaitable[object]]
@@ -102,7 +103,8 @@ class Database:
 
         SQLite: works that wait for the one writer share a commit, each in a savepoint of its own, so that
         a burst pays for one sync, not for each. PostgreSQL: run again where a deadlock was broken at its
-        expense, or where another transaction took away what it had looked at.
+        expense, where another transaction took away what it had looked at, or where it was thrown out because
+        this process had been stopped.
         """
         if self.dialect == "sqlite":
             outcome = await self._commits.submit(work)
@@ -122,8 +124,8 @@ class Database:
             try:
                 async with self.write() as connection:
                     return await work(connection)
-            except DBAPIError as error:
-                if getattr(error.orig, "sqlstate", None) not in _WORTH_A_SECOND_LOOK:
+            except (DBAPIError, Unavailable) as error:
+                if _states(error).isdisjoint(_WORTH_A_SECOND_LOOK):
                     raise
             # The other one takes what it waited for first; at once again, and both would meet again.
             await asyncio.sleep(random.uniform(0.01, 0.05) * attempt)  # noqa: S311  # no secret
@@ -213,6 +215,16 @@ def _postgres_error() -> type[Exception]:
     import asyncpg
 
     return asyncpg.PostgresError
+
+
+def _states(error: BaseException) -> set[str]:
+    """The SQLSTATEs that an error and its causes tell: of a closed connection only the cause says why."""
+    found = set()
+    cause: BaseException | None = error
+    while cause is not None:
+        found.add(str(getattr(cause, "sqlstate", None) or ""))
+        cause = cause.__cause__
+    return found
 
 
 def _is_away(error: DBAPIError) -> bool:

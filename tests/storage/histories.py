@@ -22,7 +22,7 @@ from sqlalchemy import event, select, update
 
 from gpuforge_controlplane.domain.access import Kind, Principal, closure
 from gpuforge_controlplane.domain.lifecycle import JobStatus
-from gpuforge_controlplane.services import invoices, metering, rates, usage
+from gpuforge_controlplane.services import drafts, invoices, metering, rates, usage
 from gpuforge_controlplane.services.context import Context
 from gpuforge_controlplane.services.scheduling import end_job
 from gpuforge_controlplane.storage import jobs as jobs_storage
@@ -32,7 +32,7 @@ from gpuforge_controlplane.storage.billing_schema import rates as rates_table
 from gpuforge_controlplane.storage.database import Connection, Database
 from gpuforge_controlplane.storage.schema import allocations, clusters, gpus, jobs, nodes, tenants
 from gpuforge_shared.errors import GPUForgeError, Invalid
-from gpuforge_shared.wire.billing import DaysQuery, InvoiceStatusUpdate, InvoiceVoid, RateSet
+from gpuforge_shared.wire.billing import DaysQuery, InvoiceQuery, InvoiceStatusUpdate, InvoiceVoid, RateSet
 
 # The night of a daylight-saving change in most of Europe: UTC does not care, and must not.
 BEGIN = datetime(2026, 10, 24, 21, 30, 17, 250_000, tzinfo=UTC)
@@ -209,13 +209,13 @@ class History:
             await metering.meter_running(tx, self.now, to=midnight, tenant_id=self.tenant_id)
 
     async def _invoice(self, chance: random.Random) -> None:
-        async with self.database.write() as tx:
-            try:
-                query = DaysQuery(days=chance.choice([1, 7, 90]))
-                await invoices.create_invoice(self._context(tx), self.tenant_id, query)
-            except Invalid as error:
-                if error.code != "nothing_to_bill":
-                    raise
+        query = InvoiceQuery(days=chance.choice([1, 7, 90]))
+        try:
+            async with self.database.write() as tx:
+                await drafts.create_invoice(self._context(tx), self.tenant_id, query)
+        except Invalid as error:
+            if error.code != "nothing_to_bill":
+                raise
 
     async def _pay(self, chance: random.Random) -> None:
         async with self.database.write() as tx:

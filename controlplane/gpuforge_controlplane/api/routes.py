@@ -10,6 +10,7 @@ from gpuforge_controlplane.services import (
     budgets,
     channels,
     dashboard,
+    drafts,
     fleet,
     health,
     history,
@@ -184,11 +185,11 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         method="GET", path="/api/tenants/{tenant_id}/invoice/preview", tag=_BILLING, access=_READ_TENANTS,
-        service=invoices.preview, query=billing_wire.DaysQuery, answer=billing_wire.InvoicePreview,
+        service=drafts.preview, query=billing_wire.InvoiceQuery, answer=billing_wire.InvoicePreview,
     ),
     Route(
         method="POST", path="/api/tenants/{tenant_id}/invoice", tag=_BILLING, access=_WRITE,
-        status=(201, 200), service=invoices.create_invoice, query=billing_wire.DaysQuery,
+        status=(201, 200), service=drafts.create_invoice, query=billing_wire.InvoiceQuery,
         answer=billing_wire.InvoiceIssued, afterwards=PaymentDesk.with_link,
     ),
     Route(

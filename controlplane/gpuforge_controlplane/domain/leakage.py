@@ -13,9 +13,8 @@ IDLE_FOR = timedelta(minutes=30)
 GAP_ABOVE_PCT = 5
 UNDERUSED_BELOW_PCT = 30.0
 UNDERUSED_FROM_S = 3_600  # GPU-seconds held in 24 h: less tells nothing about a tenant
-INVOICED_WITHIN = timedelta(
-    days=90
-)  # the longest period of an invoice: what ended before is on none for good
+# As far back as `days` of an invoice reaches: what ended before is billed only by who names its period.
+INVOICED_WITHIN = timedelta(days=90)
 
 
 class HeldGpu(NamedTuple):

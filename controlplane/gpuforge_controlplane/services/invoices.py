@@ -1,31 +1,26 @@
-"""Invoices: drawn up from the ledger, immutable once issued, paid, overdue or void."""
+"""Invoices as they stand: immutable once issued, paid, overdue or void."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from gpuforge_controlplane.domain.invoicing import DUE_AFTER, InvoiceStatus, Move, move, number_of
-from gpuforge_controlplane.domain.metering import from_second, whole_second
-from gpuforge_controlplane.domain.pricing import CURRENCY, Line, dollars, lines_of, price_of, total_cents
-from gpuforge_controlplane.services.context import LIST_CAP, Context, Page, Upserted, decode_cursor, page_of
-from gpuforge_controlplane.services.metering import meter_ended, meter_running, pending_segments
+from gpuforge_controlplane.domain.invoicing import InvoiceStatus, Move, move, number_of
+from gpuforge_controlplane.domain.pricing import CURRENCY, dollars, price_of
+from gpuforge_controlplane.services.context import LIST_CAP, Context, Page, decode_cursor, page_of
 from gpuforge_controlplane.services.usage import hours
-from gpuforge_controlplane.storage import audit, invoices, ledger, payments, rates, tenants
+from gpuforge_controlplane.storage import audit, invoices, ledger, payments, tenants
 from gpuforge_controlplane.storage.database import Connection
 from gpuforge_controlplane.storage.invoices import StatusSum, StoredInvoice
-from gpuforge_controlplane.storage.tenants import Owing
-from gpuforge_shared.errors import Conflict, Invalid, Unavailable, not_found
+from gpuforge_shared.errors import Conflict, not_found
 from gpuforge_shared.wire.base import MAX_ID
 from gpuforge_shared.wire.billing import (
     BillingSummary,
     BillingTotals,
-    DaysQuery,
     InvoiceDetail,
     InvoiceIssued,
     InvoiceLine,
-    InvoicePreview,
     InvoiceRecord,
     InvoicesQuery,
     InvoiceStatusUpdate,
@@ -37,59 +32,6 @@ from gpuforge_shared.wire.billing import (
 RECENT = 20
 _COUNTED = (InvoiceStatus.PAID, InvoiceStatus.PENDING, InvoiceStatus.OVERDUE)
 LINK_UNDERWAY = "the payment link is being made; ask again in a moment"
-
-
-async def preview(ctx: Context, tenant_id: int, query: DaysQuery) -> InvoicePreview:
-    """What an invoice would bill now; nothing is stored."""
-    tenant = await tenants.by_id(ctx.tx, tenant_id)
-    if tenant is None or ctx.principal.tenant_id not in (None, tenant_id):
-        raise not_found("tenant", tenant_id)
-    since, until = _period(ctx.now, query.days)
-    book = await rates.book(ctx.tx)
-    seconds = defaultdict(int, await ledger.unbilled(ctx.tx, tenant_id, since, until))
-    for open_ in await ledger.accruing(ctx.tx, tenant_id=tenant_id):
-        for piece in pending_segments(open_, until, book):
-            if from_second(piece.end_s) > since:
-                seconds[open_["family"], piece.rate_id] += piece.seconds * open_["gpu_count"]
-    lines = lines_of(seconds, book)
-    pending = await invoices.pending(ctx.tx, tenant_id, since, until)
-    return InvoicePreview(
-        tenant_id=tenant_id,
-        tenant_name=tenant["name"],
-        period_start=since,
-        period_end=until,
-        total_gpu_hours=hours(sum(line.gpu_seconds for line in lines if line.rate_id is not None)),
-        total_amount=dollars(total_cents(lines)),
-        total_amount_cents=total_cents(lines),
-        currency=CURRENCY,
-        lines=_lines(lines),
-        unrated=_unrated(lines),
-        pending_invoice_id=None if pending is None else pending["id"],
-    )
-
-
-async def create_invoice(ctx: Context, tenant_id: int, query: DaysQuery) -> Upserted[InvoiceIssued]:
-    """Invoice what a tenant used and was not invoiced for; a pending invoice for the period is answered
-    as it is."""
-    since, until = _period(ctx.now, query.days)
-    tenant = await _owing(ctx.tx, tenant_id, since, until)
-    pending = await invoices.pending(ctx.tx, tenant_id, since, until)
-    if pending is not None:
-        return Upserted(await issued(ctx.tx, pending), created=False)
-    await _meter_up(ctx, tenant_id, until)
-    book = await rates.book(ctx.tx)
-    lines = lines_of(await ledger.unbilled(ctx.tx, tenant_id, since, until), book)
-    rated = [line for line in lines if line.rate_id is not None]
-    if not total_cents(rated):
-        raise Invalid(_nothing(tenant, query.days, lines), code="nothing_to_bill")
-    values = _values(tenant, since, until, rated, ctx.now)
-    stored = await invoices.create(ctx.tx, values, rated)
-    claimed = await ledger.claim(ctx.tx, stored["id"], tenant_id, since, until)
-    if claimed != stored["gpu_seconds"]:
-        raise Unavailable("the ledger changed while the invoice was drawn up; try again", retry_after=1.0)
-    await payments.enqueue(ctx.tx, stored["id"], "link", ctx.now)
-    await ctx.audit("invoice.create", "invoice", stored["id"], after=stored)
-    return Upserted(await issued(ctx.tx, stored, unrated=_unrated(lines)), created=True)
 
 
 async def get_invoice(ctx: Context, invoice_id: int) -> InvoiceDetail:
@@ -122,7 +64,7 @@ async def void_invoice(ctx: Context, invoice_id: int, body: InvoiceVoid) -> Invo
     """Void an invoice: its usage is free for a new one, its number is not used again."""
     known = visible(ctx, await invoices.by_id(ctx.tx, invoice_id), invoice_id)
     # nobody draws up another one from rows that are being freed
-    await tenants.lock(ctx.tx, [known["tenant_id"]])
+    await tenants.hold_payer(ctx.tx, known["tenant_id"])
     values = {"voided_at": ctx.now, "void_reason": body.reason}
     record = await _move(ctx, invoice_id, InvoiceStatus.VOID, values)
     await ledger.release(ctx.tx, invoice_id)
@@ -262,59 +204,6 @@ async def _see_to_link(ctx: Context, before: StoredInvoice, legal: Move) -> None
         await payments.enqueue(ctx.tx, before["id"], "link", ctx.now)
 
 
-async def _owing(tx: Connection, tenant_id: int, since: datetime, until: datetime) -> Owing:
-    """Who is to pay; a deleted tenant, too, as long as it has usage to pay for. Raises NotFound."""
-    held = (await tenants.lock(tx, [tenant_id])).get(tenant_id)
-    if held is not None:
-        return Owing(id=tenant_id, name=held["name"], contact_email=held["contact_email"])
-    former = await tenants.former(tx, tenant_id)
-    if former is None or not await ledger.unbilled(tx, tenant_id, since, until):
-        raise not_found("tenant", tenant_id)
-    return former
-
-
-async def _meter_up(ctx: Context, tenant_id: int, until: datetime) -> None:
-    """Bring the tenant's part of the ledger up to date, so that an invoice holds what runs until now."""
-    while await meter_ended(ctx.tx, ctx.now, tenant_id=tenant_id):
-        pass
-    after: int | None = 0
-    while after is not None:
-        after = await meter_running(ctx.tx, ctx.now, to=until, after=after, tenant_id=tenant_id)
-
-
-def _period(now: datetime, days: int) -> tuple[datetime, datetime]:
-    until = from_second(whole_second(now))
-    return until - timedelta(days=days), until
-
-
-def _values(
-    tenant: Owing, since: datetime, until: datetime, lines: Sequence[Line], now: datetime
-) -> dict[str, object]:
-    return {
-        "tenant_id": tenant["id"],
-        "tenant_name": tenant["name"],
-        "tenant_email": tenant["contact_email"],
-        "period_start": since,
-        "period_end": until,
-        "status": "pending",
-        "currency": CURRENCY,
-        "total_cents": total_cents(lines),
-        "gpu_seconds": sum(line.gpu_seconds for line in lines),
-        "issued_at": now,
-        "due_at": now + DUE_AFTER,
-        "link_reason": LINK_UNDERWAY,
-    }
-
-
-def _nothing(tenant: Owing, days: int, lines: Sequence[Line]) -> str:
-    words = f"nothing to bill: tenant {tenant['id']} has no usage of the last {days} days that costs a cent "
-    words += "and is on no invoice"
-    unrated = sorted({line.family for line in lines if line.rate_id is None})
-    if unrated:
-        words += f"; {', '.join(unrated)} was used and has no rate: PUT /api/rates/{unrated[0]} sets one"
-    return words
-
-
 async def _stored_lines(tx: Connection, invoice_id: int) -> list[InvoiceLine]:
     return [
         InvoiceLine(
@@ -326,29 +215,6 @@ async def _stored_lines(tx: Connection, invoice_id: int) -> list[InvoiceLine]:
             amount_cents=line["amount_cents"],
         )
         for line in await invoices.lines(tx, invoice_id)
-    ]
-
-
-def _lines(lines: Sequence[Line]) -> list[InvoiceLine]:
-    return [
-        InvoiceLine(
-            gpu_type=line.family,
-            rate_per_hour=price_of(line.price_micros),
-            gpu_seconds=line.gpu_seconds,
-            gpu_hours=hours(line.gpu_seconds),
-            amount=dollars(line.amount_cents),
-            amount_cents=line.amount_cents,
-        )
-        for line in lines
-        if line.price_micros is not None and line.amount_cents is not None
-    ]
-
-
-def _unrated(lines: Sequence[Line]) -> list[UnratedTime]:
-    return [
-        UnratedTime(gpu_type=line.family, gpu_seconds=line.gpu_seconds, gpu_hours=hours(line.gpu_seconds))
-        for line in lines
-        if line.rate_id is None
     ]
 
 

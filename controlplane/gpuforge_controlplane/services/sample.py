@@ -12,14 +12,14 @@ from gpuforge_controlplane.domain.fleet import OFFLINE_AFTER
 from gpuforge_controlplane.domain.pricing import PUBLISHED
 from gpuforge_controlplane.domain.scheduler import plan
 from gpuforge_controlplane.domain.snapshot import snapshot_of
-from gpuforge_controlplane.services import fleet, inventory, invoices, scheduling, tenants
+from gpuforge_controlplane.services import drafts, fleet, inventory, invoices, scheduling, tenants
 from gpuforge_controlplane.services.context import Context
 from gpuforge_controlplane.services.keys import mint
 from gpuforge_controlplane.services.submissions import create_job
 from gpuforge_controlplane.storage import metrics, payments, rates, snapshots
 from gpuforge_controlplane.storage.database import Connection, Database
 from gpuforge_controlplane.storage.metrics import Sample
-from gpuforge_shared.wire.billing import DaysQuery, InvoiceStatusUpdate
+from gpuforge_shared.wire.billing import InvoiceQuery, InvoiceStatusUpdate
 from gpuforge_shared.wire.fleet import ClusterCreate, GpuObject, GpuRegister, NodeRegister
 from gpuforge_shared.wire.jobs import JobCreate
 from gpuforge_shared.wire.tenants import PlanTier, TenantCreate
@@ -141,7 +141,7 @@ async def _build_jobs(ctx: Context) -> None:
 async def _build_invoices(ctx: Context) -> None:
     """One that is paid, one that is not."""
     for tenant_id, _ in enumerate(_TENANTS, 1):
-        made = (await invoices.create_invoice(ctx, tenant_id, DaysQuery(days=30))).answer["invoice"]
+        made = (await drafts.create_invoice(ctx, tenant_id, InvoiceQuery(days=30))).answer["invoice"]
         if tenant_id == 1:
             await invoices.set_status(ctx, made["id"], InvoiceStatusUpdate(status="paid"))
     await payments.clear(ctx.tx, ctx.now, "a made-up invoice: nobody has to pay it")

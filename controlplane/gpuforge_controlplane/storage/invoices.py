@@ -9,7 +9,7 @@ from typing import TypedDict
 from sqlalchemy import func, select, update
 
 from gpuforge_controlplane.domain.invoicing import UNPAID
-from gpuforge_controlplane.domain.pricing import Line
+from gpuforge_controlplane.domain.pricing import Line, total_cents
 from gpuforge_controlplane.storage.billing_schema import invoice_lines, invoices
 from gpuforge_controlplane.storage.database import Connection
 from gpuforge_controlplane.storage.statements import Row, insert, record, records
@@ -63,16 +63,21 @@ class StatusSum(TypedDict):
     cents: int
 
 
-async def create(tx: Connection, values: Row, lines: Sequence[Line]) -> StoredInvoice:
-    """A new invoice with its lines, under the next number; who numbers another waits."""
+async def create(tx: Connection, values: Row) -> StoredInvoice:
+    """A new invoice, as yet without lines, under the next number; who numbers another waits."""
     if tx.dialect.name == "postgresql":
         await tx.execute(select(func.pg_advisory_xact_lock(_LOCK)))
     highest = await tx.scalar(select(func.coalesce(func.max(invoices.c.sequence), 0)))
-    made = insert(tx, invoices).values(**values, sequence=(highest or 0) + 1).returning(*invoices.c)
-    (stored,) = records(await tx.execute(made), StoredInvoice)
+    blank = {"sequence": (highest or 0) + 1, "total_cents": 0, "gpu_seconds": 0}
+    made = insert(tx, invoices).values(**values, **blank).returning(*invoices.c)
+    return records(await tx.execute(made), StoredInvoice)[0]
+
+
+async def add_lines(tx: Connection, invoice_id: int, lines: Sequence[Line]) -> StoredInvoice:
+    """The invoice with these lines and their sums: the last that is done to it before it is issued."""
     rows = [
         {
-            "invoice_id": stored["id"],
+            "invoice_id": invoice_id,
             "family": line.family,
             "rate_id": line.rate_id,
             "price_micros": line.price_micros,
@@ -82,7 +87,8 @@ async def create(tx: Connection, values: Row, lines: Sequence[Line]) -> StoredIn
         for line in lines
     ]
     await tx.execute(insert(tx, invoice_lines), rows)
-    return stored
+    sums = {"total_cents": total_cents(lines), "gpu_seconds": sum(line.gpu_seconds for line in lines)}
+    return await change(tx, invoice_id, sums)
 
 
 async def by_id(tx: Connection, invoice_id: int) -> StoredInvoice | None:

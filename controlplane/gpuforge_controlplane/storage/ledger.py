@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
 
-from sqlalchemy import ColumnElement, Select, Subquery, bindparam, func, null, select, update
+from sqlalchemy import ColumnElement, Select, Subquery, bindparam, func, null, or_, select, update
 
 from gpuforge_controlplane.storage.billing_schema import usage_days, usage_events
 from gpuforge_controlplane.storage.database import Connection
@@ -193,23 +193,32 @@ async def day_sums(tx: Connection, *, since: datetime, tenant_id: int | None = N
 
 async def unbilled(tx: Connection, tenant_id: int, since: datetime, until: datetime) -> dict[SumKey, int]:
     """GPU-seconds on no invoice that reach into [since, until), by family and rate."""
-    query = (
-        select(usage_events.c.family, usage_events.c.rate_id, func.sum(usage_events.c.gpu_seconds))
-        .where(_claimable(tenant_id, since, until))
-        .group_by(usage_events.c.family, usage_events.c.rate_id)
+    return await _sums(tx, _claimable(tenant_id, since, until))
+
+
+async def is_owed(tx: Connection, tenant_id: int) -> bool:
+    """Whether the tenant used anything that is rated and on no invoice, or still uses something."""
+    row = select(usage_events.c.id).where(
+        usage_events.c.tenant_id == tenant_id,
+        usage_events.c.invoice_id.is_(None),
+        usage_events.c.rate_id.is_not(None),
     )
-    return {(row[0], row[1]): int(row[2]) for row in (await tx.execute(query)).all()}
+    running = select(allocations.c.id).where(_ON_METER, allocations.c.tenant_id == tenant_id)
+    return bool(await tx.scalar(select(or_(row.exists(), running.exists()))))
 
 
-async def claim(tx: Connection, invoice_id: int, tenant_id: int, since: datetime, until: datetime) -> int:
-    """Put every rated row that `unbilled` counts on this invoice; the GPU-seconds that are on it now."""
+async def claim(tx: Connection, invoice_id: int, tenant_id: int, since: datetime, until: datetime) -> None:
+    """Put every rated row that `unbilled` counts on this invoice."""
     await tx.execute(
         update(usage_events)
         .where(_claimable(tenant_id, since, until), usage_events.c.rate_id.is_not(None))
         .values(invoice_id=invoice_id)
     )
-    claimed = select(func.sum(usage_events.c.gpu_seconds)).where(usage_events.c.invoice_id == invoice_id)
-    return int(await tx.scalar(claimed) or 0)
+
+
+async def claimed(tx: Connection, invoice_id: int) -> dict[SumKey, int]:
+    """GPU-seconds on an invoice, by family and rate."""
+    return await _sums(tx, usage_events.c.invoice_id == invoice_id)
 
 
 async def release(tx: Connection, invoice_id: int) -> None:
@@ -271,6 +280,15 @@ def _heard(tenant_id: int | None) -> Subquery:
     if tenant_id is not None:
         query = query.where(allocations.c.tenant_id == tenant_id)
     return query.subquery()
+
+
+async def _sums(tx: Connection, which: ColumnElement[bool]) -> dict[SumKey, int]:
+    query = (
+        select(usage_events.c.family, usage_events.c.rate_id, func.sum(usage_events.c.gpu_seconds))
+        .where(which)
+        .group_by(usage_events.c.family, usage_events.c.rate_id)
+    )
+    return {(row[0], row[1]): int(row[2]) for row in (await tx.execute(query)).all()}
 
 
 def _claimable(tenant_id: int, since: datetime, until: datetime) -> ColumnElement[bool]:

@@ -42,6 +42,12 @@ async def former(tx: Connection, tenant_id: int) -> Owing | None:
     return record(await tx.execute(select(*columns).where(former_tenants.c.id == tenant_id)), Owing)
 
 
+async def hold_payer(tx: Connection, tenant_id: int) -> None:
+    """Until the transaction ends nobody else draws up or voids an invoice of this tenant, deleted or not."""
+    await lock(tx, [tenant_id])
+    await tx.execute(select(former_tenants.c.id).where(former_tenants.c.id == tenant_id).with_for_update())
+
+
 async def page(tx: Connection, *, only: int | None, after: int = 0, limit: int) -> list[StoredTenant]:
     """Tenants in order of id beyond `after`, or the one named by `only`."""
     query = select(tenants).where(tenants.c.id > after).order_by(tenants.c.id).limit(limit)

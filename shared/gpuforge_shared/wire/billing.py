@@ -28,6 +28,17 @@ class DaysQuery(Query):
     days: _Days = 30
 
 
+class InvoiceQuery(DaysQuery):
+    """POST /api/tenants/{id}/invoice and its preview: the last `days`, or a period of any age."""
+
+    since: Instant | None = Field(
+        default=None, alias="from", description="Usage from this time on, however long ago; without `days`."
+    )
+    until: Instant | None = Field(
+        default=None, alias="to", description="Usage up to this time, which has passed; absent, up to now."
+    )
+
+
 class UsageQuery(PageQuery):
     """GET /api/tenants/{id}/usage."""
 

@@ -94,7 +94,7 @@ class UnratedUsage(TypedDict):
 
 
 class ExpiredUsage(TypedDict):
-    """A tenant's usage on no invoice, older than the longest period of one: it can't be invoiced any more."""
+    """A tenant's usage on no invoice, older than `days` of one reaches: only an invoice by `from` holds it."""
 
     tenant_id: int
     tenant_name: str

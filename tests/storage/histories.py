@@ -21,11 +21,13 @@ from typing import Any
 from sqlalchemy import event, select, update
 
 from gpuforge_controlplane.domain.access import Kind, Principal, closure
+from gpuforge_controlplane.domain.decisions import Start
 from gpuforge_controlplane.domain.lifecycle import JobStatus
+from gpuforge_controlplane.domain.placement import NodeShare
+from gpuforge_controlplane.domain.snapshot import QueuedJob
 from gpuforge_controlplane.services import drafts, invoices, metering, rates, usage
 from gpuforge_controlplane.services.context import Context
-from gpuforge_controlplane.services.scheduling import end_job
-from gpuforge_controlplane.storage import jobs as jobs_storage
+from gpuforge_controlplane.services.scheduling import end_job, start
 from gpuforge_controlplane.storage.billing_schema import invoice_lines, usage_days, usage_events
 from gpuforge_controlplane.storage.billing_schema import invoices as invoices_table
 from gpuforge_controlplane.storage.billing_schema import rates as rates_table
@@ -104,6 +106,7 @@ class History:
             ).all()
             days = (await tx.execute(select(usage_days).where(usage_days.c.family == self.family))).all()
         _compare_seconds(held, ledger)
+        _see_no_second_twice(ledger)
         _compare_costs(held, ledger, versions)
         assert sum(day.gpu_seconds for day in days) == sum(row.gpu_seconds for row in ledger)
         await self._check_invoices(ledger, versions)
@@ -159,20 +162,17 @@ class History:
         async with self.database.write() as tx:
             job_id = await _made(
                 tx, jobs, cluster_id=self.cluster_id, tenant_id=self.tenant_id, name="job",
-                gpu_count=len(taken), priority=5, status="running", on_node_loss="fail", requeues=0,
-                submitted_at=self.now, started_at=self.now,
-                time_limit_min=chance.choice([None, None, 45]),
+                gpu_count=len(taken), priority=5, status="queued", on_node_loss="fail", requeues=0,
+                submitted_at=self.now, time_limit_min=chance.choice([None, None, 45]),
             )  # fmt: skip
-            await jobs_storage.allocate(
-                tx,
-                [
-                    jobs_storage.Taken(
-                        job_id=job_id, gpu_id=gpu, node_id=self.node_id, family=self.family,
-                        tenant_id=self.tenant_id, started_at=self.now,
-                    )
-                    for gpu in taken
-                ],
-            )  # fmt: skip
+            waiting = QueuedJob(
+                5, self.now.timestamp(), job_id, self.cluster_id, None, len(taken), self.tenant_id, None
+            )
+            share = NodeShare(node_id=self.node_id, gpu_ids=taken)
+            begun = await start(
+                tx, [Start(job=waiting, family=self.family, shares=(share,))], self.now, "test"
+            )
+            assert begun == [job_id]
         self.running[job_id] = taken
 
     async def _end(self, chance: random.Random, *, at: datetime | None = None) -> None:
@@ -311,15 +311,22 @@ def _compare_seconds(held: Sequence[Any], ledger: Sequence[Any]) -> None:
         assert allocation.settled
 
 
+def _see_no_second_twice(ledger: Sequence[Any]) -> None:
+    """However the clock was set back: a GPU's second is in the ledger once."""
+    by_gpu = sorted(ledger, key=lambda row: (row.gpu_id, row.started_at, row.ended_at))
+    for before, after in pairwise(by_gpu):
+        assert before.gpu_id != after.gpu_id or before.ended_at <= after.started_at
+
+
 def _compare_costs(held: Sequence[Any], ledger: Sequence[Any], versions: Sequence[Any]) -> None:
     """Second by second where a price changes, by fractions: no cent more, no cent less."""
     expected: Fraction = Fraction(0)
     for allocation in held:
         begin, end = _second(allocation.started_at), _second(allocation.ended_at)
         edges = sorted({begin, end, *(s for v in versions if begin < (s := _second(v.effective_from)) < end)})
-        for start, stop in pairwise(edges):
-            price = _price_at(versions, allocation.tenant_id, start)
-            expected += Fraction((price or 0) * (stop - start), 3600)
+        for first, stop in pairwise(edges):
+            price = _price_at(versions, allocation.tenant_id, first)
+            expected += Fraction((price or 0) * (stop - first), 3600)
     prices = {version.id: version.price_micros for version in versions}
     metered = sum(
         (Fraction(row.gpu_seconds * prices[row.rate_id], 3600) for row in ledger if row.rate_id is not None),

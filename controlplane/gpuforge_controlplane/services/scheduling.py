@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 ACTOR = "scheduler"
 _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)
+_RUNNING = {"status": "running", "ended_at": None, "end_reason": None, "block_reason": None}
 CHUNK = 1_000  # decisions a transaction: other writers wait some 100 ms at most
 
 
@@ -85,7 +86,11 @@ def _decide(rows: Rows, now: float) -> Plan:
 
 
 async def start(tx: Connection, starts: Sequence[Start], now: datetime, actor: str) -> list[int]:
-    """Start the jobs whose start still holds, each whole or not at all; their ids."""
+    """Start the jobs whose start still holds, each whole or not at all; their ids.
+
+    None starts before its GPUs were free, though the clock says so that was set back: a second of a GPU is
+    metered once.
+    """
     await fleet.lock_clusters(tx, sorted({one.job.cluster_id for one in starts}))
     tenant_ids = sorted({one.job.tenant_id for one in starts if one.job.tenant_id is not None})
     held = await tenants.lock(tx, tenant_ids)  # two starts of one tenant can't both see the last free quota
@@ -102,18 +107,14 @@ async def start(tx: Connection, starts: Sequence[Start], now: datetime, actor: s
         usable=usable.keys(),
     )
     by_job = {one.job.id: one for one in valid}
-    values = {
-        "status": "running",
-        "started_at": now,
-        "ended_at": None,
-        "end_reason": None,
-        "block_reason": None,
-    }
-    moved = await jobs.move(tx, list(by_job), expected=("queued",), values=values)
-    if moved:
-        await jobs.allocate(
-            tx, [gpu for job in moved for gpu in _taken(by_job[job["id"]], job["tenant_id"], now)]
-        )
+    moved = []
+    for began, job_ids in _by_begin(valid, await jobs.held_beyond(tx, gpu_ids, now), now).items():
+        running = {**_RUNNING, "started_at": began}
+        some = await jobs.move(tx, job_ids, expected=("queued",), values=running)
+        taken = [gpu for job in some for gpu in _taken(by_job[job["id"]], job["tenant_id"], began)]
+        if taken:
+            await jobs.allocate(tx, taken)
+        moved += some
     places = {job["id"]: _place(by_job[job["id"]], usable) for job in moved}
     await jobs.note(
         tx, [_event(job, now, "queued", "running", place, actor) for job, place in places.items()]
@@ -166,8 +167,9 @@ async def end_job(
     it; one transaction."""
     again = after is JobStatus.QUEUED
     values: dict[str, object] = {"status": str(after), "end_reason": reason}
-    values |= {"started_at": None, "requeues": 1} if again else {"ended_at": ended_at}
-    moved = await jobs.move(tx, job_ids, expected=("running",), values=values)
+    values |= {"started_at": None, "requeues": 1} if again else {}
+    over = None if again else ended_at
+    moved = await jobs.move(tx, job_ids, expected=("running",), values=values, ended_at=over)
     ended = [job["id"] for job in moved]
     await jobs.free(tx, ended, ended_at)
     while await meter_ended(tx, now, job_ids=ended):
@@ -226,6 +228,17 @@ def _place(start: Start, hostnames: Mapping[int, str]) -> str:
     names = [hostnames[share.node_id] for share in start.shares]
     more = f" and {len(names) - 4} more" if len(names) > 4 else ""
     return f"{start.job.gpu_count} {start.family} on {', '.join(names[:4])}{more}"[:1024]
+
+
+def _by_begin(
+    starts: Sequence[Start], held: Mapping[int, datetime], now: datetime
+) -> Mapping[datetime, Sequence[int]]:
+    """Job ids by when they begin: now, or when the last of their GPUs is free. `held`: until when, by GPU."""
+    begins: dict[datetime, list[int]] = defaultdict(list)
+    for one in starts:
+        gpu_ids = (gpu_id for share in one.shares for gpu_id in share.gpu_ids)
+        begins[max((held[each] for each in gpu_ids if each in held), default=now)].append(one.job.id)
+    return begins
 
 
 def _taken(start: Start, tenant_id: int | None, now: datetime) -> Iterator[Taken]:

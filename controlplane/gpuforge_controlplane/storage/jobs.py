@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TypedDict, cast
 
-from sqlalchemy import func, literal, select, update
+from sqlalchemy import ColumnElement, func, literal, select, update
 
+from gpuforge_controlplane.storage.columns import UtcTime
 from gpuforge_controlplane.storage.database import Connection
 from gpuforge_controlplane.storage.schema import allocations, audit_log, gpus, job_events, jobs, nodes
 from gpuforge_controlplane.storage.statements import Row, insert, is_among, record, records
@@ -116,16 +117,21 @@ async def live_counts(tx: Connection, *, tenant_id: int | None) -> dict[tuple[in
 
 
 async def move(
-    tx: Connection, job_ids: Sequence[int], *, expected: Sequence[str], values: Row
+    tx: Connection,
+    job_ids: Sequence[int],
+    *,
+    expected: Sequence[str],
+    values: Row,
+    ended_at: datetime | None = None,
 ) -> list[StoredJob]:
-    """Change the jobs that are still in a status of `expected`; the rows changed. The rest is stale."""
-    changed = (
-        update(jobs)
-        .where(is_among(tx, jobs.c.id, job_ids), jobs.c.status.in_(expected))
-        .values(**values)
-        .returning(*jobs.c)
-    )
-    return records(await tx.execute(changed), StoredJob)
+    """Change the jobs that are still in a status of `expected`; the rows changed. The rest is stale.
+
+    `ended_at`: when they ended, if they did; one that had not started by then ended as it started.
+    """
+    changed = update(jobs).where(is_among(tx, jobs.c.id, job_ids), jobs.c.status.in_(expected))
+    if ended_at is not None:
+        changed = changed.values(ended_at=_latest(tx, jobs.c.started_at, ended_at))
+    return records(await tx.execute(changed.values(**values).returning(*jobs.c)), StoredJob)
 
 
 async def note(tx: Connection, events: Sequence[Event]) -> None:
@@ -155,6 +161,17 @@ async def busy_gpus(tx: Connection, gpu_ids: Sequence[int]) -> set[int]:
     return set((await tx.execute(query)).scalars())
 
 
+async def held_beyond(tx: Connection, gpu_ids: Sequence[int], moment: datetime) -> dict[int, datetime]:
+    """Of those of `gpu_ids` that were held beyond `moment`, until when.
+
+    There are some only where a clock was set back, or another replica's runs ahead.
+    """
+    query = select(allocations.c.gpu_id, func.max(allocations.c.ended_at)).where(
+        allocations.c.ended_at > moment, is_among(tx, allocations.c.gpu_id, gpu_ids)
+    )
+    return {row[0]: row[1] for row in (await tx.execute(query.group_by(allocations.c.gpu_id))).all()}
+
+
 async def allocate(tx: Connection, taken: Sequence[Taken]) -> None:
     """Give GPUs to jobs. A GPU that another transaction gave away meanwhile fails the whole by constraint."""
     await tx.execute(insert(tx, allocations), [dict(gpu) for gpu in taken])
@@ -162,18 +179,11 @@ async def allocate(tx: Connection, taken: Sequence[Taken]) -> None:
 
 async def free(tx: Connection, job_ids: Iterable[int], at: datetime) -> None:
     """End the jobs' allocations; never before they started nor in what is metered, whatever `at` says."""
-    later = func.max if tx.dialect.name == "sqlite" else func.greatest
-    moment = literal(at, allocations.c.ended_at.type)  # as a function's argument it would be stored as text
+    metered = func.coalesce(allocations.c.metered_until, allocations.c.started_at)
     await tx.execute(
         update(allocations)
         .where(is_among(tx, allocations.c.job_id, list(job_ids)), allocations.c.ended_at.is_(None))
-        .values(
-            ended_at=later(
-                func.coalesce(allocations.c.metered_until, allocations.c.started_at),
-                allocations.c.started_at,
-                moment,
-            )
-        )
+        .values(ended_at=_latest(tx, metered, at))
     )
 
 
@@ -274,3 +284,8 @@ async def moves_since(tx: Connection, since: datetime, *, tenant_id: int | None)
     if tenant_id is not None:
         query = query.join(jobs, jobs.c.id == job_events.c.job_id).where(jobs.c.tenant_id == tenant_id)
     return {row[0]: row[1] for row in (await tx.execute(query.group_by(job_events.c.to_status))).all()}
+
+
+def _latest(tx: Connection, column: ColumnElement[datetime], at: datetime) -> ColumnElement[datetime]:
+    later = func.max if tx.dialect.name == "sqlite" else func.greatest
+    return later(column, literal(at, UtcTime))  # of no type it would be stored as text

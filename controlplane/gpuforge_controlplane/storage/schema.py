@@ -214,6 +214,7 @@ allocations = Table(
         "settled", Boolean, nullable=False, server_default=false()
     ),  # has ended, and is metered to its end
     Index(None, "job_id"),
+    Index(None, "ended_at"),  # what ended after a moment, which is asked at every start
     Index("ix_allocations_unsettled", "id", sqlite_where=_ON_METER, postgresql_where=_ON_METER),
     # The last guard: no code path can give a GPU to two jobs at once.
     Index("uq_allocations_live_gpu", "gpu_id", unique=True, sqlite_where=_OPEN, postgresql_where=_OPEN),

@@ -94,7 +94,7 @@ class UnratedUsage(TypedDict):
 
 
 class ExpiredUsage(TypedDict):
-    """A tenant's usage on no invoice, older than `days` of one reaches: only an invoice by `from` holds it."""
+    """A tenant's usage on no invoice, older than `days` of one reaches: bill it with `from` and `to`."""
 
     tenant_id: int
     tenant_name: str

@@ -56,6 +56,8 @@ async def test_the_map_is_walked_by_keyboard_and_opens_a_node(screen: Screen) ->
     await expect(screen.dialog().get_by_role("img", name="GPU 1, mean and highest")).to_be_visible()
     await screen.dialog().get_by_role("button", name="7 d").click()
     await screen.see_accessible()
+    height = await screen.page.evaluate("document.querySelector('.charts .plot').clientHeight")
+    assert height == 170, "a chart does not grow by looking at it"
 
 
 async def test_a_node_is_cordoned_after_a_question(screen: Screen) -> None:
@@ -108,3 +110,50 @@ async def test_names_are_text_whatever_they_hold(screen: Screen) -> None:
         await screen.page.wait_for_timeout(700)
         assert await screen.page.evaluate("window.hacked") is None, tab
     await expect(screen.page.get_by_role("row", name="onerror").first).to_be_visible()
+
+
+async def report(screen: Screen, work: Work, index: int, **condition: Json) -> None:
+    """What the first host's agent says of one of its GPUs."""
+    host = work.hosts[0]
+    gpu = {"gpu_id": host.gpu_ids[index], "health": {}, "processes": [], **condition}
+    await screen.plane.admin.write(f"/api/clusters/nodes/{host.id}/health", {"gpus": [gpu]})
+
+
+async def test_a_fault_is_told_in_words_and_cleared_by_an_operators_word(screen: Screen) -> None:
+    work = await furnish(screen)
+    host = work.hosts[0]
+    await report(screen, work, 1, xids=[{"code": 79, "seen_at": screen.plane.clock().isoformat()}])
+    await report(screen, work, 2, unreadable="hung")
+    await report(
+        screen, work, 3, health={"throttle_reasons": ["hw_thermal"], "pcie_width": 8, "pcie_width_max": 16}
+    )
+    await screen.open_as_admin(f"fleet?node={host.id}")
+    cards = screen.page.locator(".gpu")
+    fallen, hung, slow = (
+        cards.filter(has=screen.page.get_by_text(f"GPU {place}", exact=True)) for place in (1, 2, 3)
+    )
+    await expect(fallen).to_contain_text("Xid 79: the GPU has fallen off the bus.")
+    await expect(fallen).to_contain_text("until an operator says that it is well")
+    await expect(hung).to_contain_text("The GPU can't be read: a call on it does not return.")
+    await expect(hung.get_by_role("button", name="Clear fault")).to_have_count(0)
+    await expect(slow).to_contain_text("Slowed down by heat.")
+    await expect(slow).to_contain_text("PCIe runs 8 lanes wide of 16.")
+    await screen.see_accessible()
+
+    await fallen.get_by_role("button", name="Clear fault").click()
+    question = screen.page.get_by_role("dialog", name=f"Declare GPU 1 of {host.hostname} well?")
+    await question.get_by_label("What was done about it").fill("reseated the card")
+    await screen.see_accessible()
+    await question.get_by_role("button", name="Clear fault").click()
+    await expect(screen.page.get_by_text(f"GPU 1 of {host.hostname} takes jobs again.")).to_be_visible()
+    await expect(fallen.get_by_role("list", name="Faults")).to_have_count(0)
+    audited = await screen.plane.admin.read("/api/audit?object_type=gpu&limit=1")
+    assert (audited[0]["action"], audited[0]["after"]["note"]) == ("gpu.fault_clear", "reseated the card")
+
+
+async def test_a_reader_sees_faults_and_clears_none(screen: Screen) -> None:
+    work = await furnish(screen)
+    await report(screen, work, 1, xids=[{"code": 48, "seen_at": screen.plane.clock().isoformat()}])
+    await screen.open(f"fleet?node={work.hosts[0].id}", key=await screen.plane.key(permissions=["read"]))
+    await expect(screen.dialog()).to_contain_text("Xid 48: double-bit ECC error.")
+    await expect(screen.dialog().get_by_role("button", name="Clear fault")).to_have_count(0)

@@ -32,7 +32,7 @@ export function Plot(props: PlotProps) {
   useEffect(() => {
     const element = box.current!;
     const plot = (chart.current = new uPlot(options(props, element), columns(), element));
-    const watch = new ResizeObserver(() => plot.setSize({ width: element.clientWidth, height: element.clientHeight }));
+    const watch = new ResizeObserver(([entry]) => plot.setSize(sizeOf(entry.contentRect)));
     watch.observe(element);
     return () => {
       watch.disconnect();
@@ -62,6 +62,9 @@ function options({ lines, unit = "", from, to, gap }: PlotProps, element: HTMLEl
     ...(gap ? { bands: [{ series: [1, 2] as [number, number], fill: token("--warn-soft") }] } : {}),
   };
 }
+
+/** Whole pixels of the box without its padding: a chart of the padding's size more would make its box grow. */
+const sizeOf = ({ width, height }: DOMRectReadOnly) => ({ width: Math.floor(width), height: Math.floor(height) });
 
 function timeLabels(at: number[]): string[] {
   const span = (at.at(-1) ?? 0) - (at[0] ?? 0);

@@ -21,7 +21,7 @@ export function History({ node, gpu }: { node: NodeDetail; gpu: GpuRecord | null
   const told = useResource(`${subject}/metrics?${span}`, () => ask(node, gpu, span), span === "1h" ? 10_000 : 60_000);
   const title = gpu ? `GPU ${gpu.gpu_index}` : "All its GPUs";
   return (
-    <section class="history" aria-label={`${title}, history`}>
+    <section class="charts" aria-label={`${title}, history`}>
       <header>
         <h3>{title}</h3>
         <Segments label="Figure" options={FIGURES} value={figure} onChange={setFigure} />

@@ -1,7 +1,7 @@
 /** A node in a drawer: what it is, its GPUs one by one, how they did, and what an operator can do with it. */
 import { useEffect, useState } from "preact/hooks";
 import { call } from "../api/client";
-import type { GpuRecord, NodeDetail } from "../api/schema";
+import type { GpuCondition, GpuRecord, NodeCondition } from "../api/schema";
 import { isOperator, may } from "../api/session";
 import { Dialog } from "../components/dialog";
 import { Facts, Status, type MarkKind } from "../components/parts";
@@ -11,6 +11,7 @@ import { confirm } from "../state/dialogs";
 import { jobs } from "../state/fleet";
 import { touch, useResource } from "../state/resource";
 import { href } from "../url/route";
+import { GpuTrouble, NodeTrouble } from "./faults";
 import { History } from "./history";
 
 interface DrawerProps {
@@ -30,9 +31,9 @@ export function NodeDrawer({ id, gpu, onClose, onGpu }: DrawerProps) {
   );
 }
 
-const MARKS: Record<NodeDetail["status"], MarkKind> = { active: "dot", cordoned: "dash", draining: "dash", offline: "solid", retired: "dash" };
+const MARKS: Record<NodeCondition["status"], MarkKind> = { active: "dot", cordoned: "dash", draining: "dash", offline: "solid", retired: "dash" };
 
-function Details({ node, gpu, onGpu }: { node: NodeDetail; gpu: number | null; onGpu: (gpu: number | null) => void }) {
+function Details({ node, gpu, onGpu }: { node: NodeCondition; gpu: number | null; onGpu: (gpu: number | null) => void }) {
   const offset = node.clock_offset_s;
   return (
     <>
@@ -41,17 +42,19 @@ function Details({ node, gpu, onGpu }: { node: NodeDetail; gpu: number | null; o
         <div class="grow" />
         <Actions node={node} />
       </div>
+      <NodeTrouble node={node} />
       <Facts of={[
         ["Heartbeat", <Ticking time={node.last_heartbeat_at} />],
         ["Address", node.ip_address ?? "–"],
         ["Host", `${count(node.cpu_cores)} cores, ${count(node.ram_gb)} GB RAM`],
         ["Agent", node.agent_version ?? "–"],
+        ...(node.host?.driver_version ? [["Driver", node.host.driver_version] as const] : []),
         ...(node.clock_is_off && offset !== null ? [["Clock", <b class="warm">{offset.toFixed(1)} s off</b>] as const] : []),
         ...(node.dropped_samples ? [["Lost samples", <b class="warm">{count(node.dropped_samples)}</b>] as const] : []),
       ]} />
       <History key={gpu ?? 0} node={node} gpu={node.gpus.find((each) => each.id === gpu) ?? null} />
       <div class="gpus" role="list" aria-label="GPUs of this node">
-        {node.gpus.map((each) => <Gpu key={each.id} gpu={each} chosen={each.id === gpu} onChoose={() => onGpu(each.id === gpu ? null : each.id)} />)}
+        {node.gpus.map((each) => <Gpu key={each.id} gpu={each} host={node.hostname} chosen={each.id === gpu} onChoose={() => onGpu(each.id === gpu ? null : each.id)} />)}
       </div>
     </>
   );
@@ -59,7 +62,7 @@ function Details({ node, gpu, onGpu }: { node: NodeDetail; gpu: number | null; o
 
 const GPU_MARKS: Record<GpuRecord["status"], MarkKind> = { active: "dot", idle: "free", unhealthy: "solid", offline: "solid" };
 
-function Gpu({ gpu, chosen, onChoose }: { gpu: GpuRecord; chosen: boolean; onChoose: () => void }) {
+function Gpu({ gpu, host, chosen, onChoose }: { gpu: GpuCondition; host: string; chosen: boolean; onChoose: () => void }) {
   const job = jobs.value.find((each) => each.id === gpu.job_id);
   const idle = gpu.status === "idle" && gpu.job_id !== null;
   return (
@@ -78,6 +81,7 @@ function Gpu({ gpu, chosen, onChoose }: { gpu: GpuRecord; chosen: boolean; onCho
         {gpu.job_id === null ? "Free" : <>Held by <a class="link-text" href={href("jobs", `?job=${gpu.job_id}`)}>{job?.name ?? `job ${gpu.job_id}`}</a></>}
         <span class="faint"> · {gpu.recorded_at ? <>measured <Ticking time={gpu.recorded_at} /></> : "never measured"}</span>
       </p>
+      <GpuTrouble gpu={gpu} host={host} />
     </div>
   );
 }
@@ -110,7 +114,7 @@ const ACTIONS: Record<Wanted, { title: string; words: string; done: string }> = 
   draining: { title: "Drain", words: "Nothing new starts on it, and it is empty once the jobs that run there have ended. None is killed.", done: "is being drained" },
 };
 
-function Actions({ node }: { node: NodeDetail }) {
+function Actions({ node }: { node: NodeCondition }) {
   if (!may("write") || !isOperator.value || node.status === "retired") return null;
   const busy = node.gpus.filter((gpu) => gpu.job_id !== null).length;
   const ask = (state: Wanted) => confirm({

@@ -4,8 +4,11 @@ from datetime import timedelta
 
 import pytest_asyncio
 from playwright.async_api import expect
+from sqlalchemy import update
 
 from gpuforge_controlplane.services.sample import SampleFleet
+from gpuforge_controlplane.storage.schema import allocations
+from tests.api.work import Work
 from tests.browser.screen import Screen
 
 PENDING = "GF-000002"  # the sample's: of Acme ML
@@ -100,3 +103,45 @@ async def test_without_use_there_is_nothing_to_show(screen: Screen) -> None:
     await expect(screen.page.get_by_text("No invoices yet")).to_be_visible()
     await expect(screen.page.get_by_text("Nothing was used in these 30 days")).to_be_visible()
     await screen.see_accessible()
+
+
+async def test_leakage_shows_the_servers_figures_with_their_evidence(screen: Screen) -> None:
+    plane, work = screen.plane, Work(plane=screen.plane)
+    cluster = await work.cluster(8, name="east")
+    tenant = await work.tenant(8, name="NovAI Labs")
+    await work.running(cluster, 3, tenant_id=tenant, name="forgotten", gpu_type="H100")
+    held = [row["gpu_id"] for row in await work.admin.read("/api/dashboard/gpu-allocation?allocated=true")]
+    async with plane.database.write() as tx:  # it has run for two hours
+        await tx.execute(update(allocations).values(started_at=plane.clock() - timedelta(hours=2)))
+    metrics = [
+        {
+            "gpu_id": gpu,
+            "recorded_at": (plane.clock() - timedelta(minutes=ago)).isoformat(),
+            "utilization_pct": load,
+        }
+        for ago in (1, 10, 20)
+        for gpu, load in zip(held, (2, 4, 80), strict=True)
+    ]
+    await work.admin.write("/api/clusters/metrics", {"metrics": metrics})
+    await screen.open_as_admin("billing")
+    await screen.page.get_by_role("link", name="Leaks now").click()
+    assert screen.page.url.endswith("/billing?view=leakage")
+    lost = (await work.admin.read("/api/dashboard/leakage"))["totals"]["lost_per_hour"]
+    assert lost == 9.52
+    await expect(screen.page.locator(".kpi").first).to_contain_text("$9.52/h")
+    rows = screen.page.get_by_role("region", name="Idle GPUs, table").locator("tbody tr")
+    await expect(rows).to_have_count(2)
+    await expect(rows.first).to_contain_text("$4.76/h")
+    await expect(rows.first.get_by_role("link", name="forgotten")).to_have_attribute("href", "/jobs?job=1")
+    await screen.page.get_by_role("button", name="Mean load").click()
+    assert "idle=load" in screen.page.url
+    await expect(rows.first).to_contain_text("2.0 %")
+    await screen.see_accessible()
+
+    await screen.page.goto(f"{plane.url}/")
+    await expect(screen.page.get_by_role("link", name="Revenue leakage")).to_contain_text("$9.52/h")
+    attention = screen.page.locator(".attention li").filter(has_text="2 lent GPUs idle")
+    await expect(attention).to_contain_text("NovAI Labs")
+    await expect(attention).to_contain_text("$9.52/h")
+    await screen.page.goto(f"{plane.url}/allocation")
+    await expect(screen.page.get_by_label("Allocated against used")).to_contain_text("$9.52/h")

@@ -86,19 +86,24 @@ export const Bar = ({ label, value, most, warmFrom = 0.9 }: BarProps) => {
 interface FigureProps {
   title: string;
   value: ComponentChildren;
-  unit?: string;
+  unit?: string | undefined;
   note?: ComponentChildren;
   warm?: boolean;
+  /** Where more of it is told. */
+  to?: string;
 }
 
 /** One number that matters, among others of its kind in a `.kpis`. */
-export const Figure = ({ title, value, unit, note, warm = false }: FigureProps) => (
-  <div class="kpi">
-    <span class="kpi-title">{title}</span>
-    <span class={warm ? "kpi-value warm" : "kpi-value"}>{value}{unit && <small>{unit}</small>}</span>
-    <span class="kpi-note">{note || "\u00a0"}</span>
-  </div>
-);
+export function Figure({ title, value, unit, note, warm = false, to }: FigureProps) {
+  const Box = to ? "a" : "div";
+  return (
+    <Box class="kpi" {...(to ? { href: to } : {})}>
+      <span class="kpi-title">{title}</span>
+      <span class={warm ? "kpi-value warm" : "kpi-value"}>{value}{unit && <small>{unit}</small>}</span>
+      <span class="kpi-note">{note || "\u00a0"}</span>
+    </Box>
+  );
+}
 
 /** A mark whose shape says what its colour says: ring idle, solid fault, dash drained, tri attention, dot fine. */
 export type MarkKind = "ring" | "solid" | "dash" | "tri" | "dot" | "free";

@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { call } from "../api/client";
-import { fleet, now, State } from "./fleet";
+import { fleet, now } from "./fleet";
 import { useResource } from "./resource";
 
 /** Dollars an hour by family; null: unrated. */
@@ -12,7 +12,7 @@ export const rates = signal<Map<string, number | null>>(new Map());
 export function useRates(): void {
   const card = useResource("/api/rates", () => call("GET /api/rates"), 60_000).data.value;
   useEffect(() => {
-    if (card) rates.value = new Map(card.filter((rate) => rate.tenant_id === null).map((rate) => [rate.family, rate.rate_per_hour]));
+    if (card) rates.value = new Map(card.map((rate) => [rate.family, rate.rate_per_hour]));
   }, [card]);
 }
 
@@ -40,11 +40,4 @@ function byModel(models: string[]): (number | null)[] {
   if (known?.models !== models || known.card !== rates.value)
     known = { models, card: rates.value, prices: models.map((model) => rateOf(model, rates.value)) };
   return known.prices;
-}
-
-/** What is lent and does nothing costs an hour, in dollars. */
-export function idleCost(): number {
-  let sum = 0;
-  for (let gpu = 0; gpu < now.state.length; gpu++) if (now.state[gpu] === State.idle) sum += costOf(gpu) ?? 0;
-  return sum;
 }

@@ -5,7 +5,8 @@ import { Empty, Skeleton } from "../components/states";
 import { Table, type Column } from "../components/table";
 import { count, counted, duration, percent, roughMoney, stamp } from "../format";
 import { figure, fleet, jobs, measuredAt, now, State, STATE_WORDS, summary, tenants, tick, type Fleet, type Job } from "../state/fleet";
-import { costOf, idleCost, rates, useRates } from "../state/rates";
+import { useLeakage } from "../state/leakage";
+import { costOf, useRates } from "../state/rates";
 import { useResource } from "../state/resource";
 import { oneOf, order, text, whole } from "../url/codec";
 import { href, parameters } from "../url/route";
@@ -67,6 +68,7 @@ function Gap({ held }: { held: Holding[] }) {
   if (!now) return null;
   const used = held.reduce((sum, each) => sum + each.gpus.length - each.idle, 0);
   const leak = kpis.data.value?.revenue_leakage;
+  const lost = useLeakage().data.value?.totals;
   const bars: [string, number, string][] = [["In the fleet", now.gpus, "there"], ["Allocated", now.allocated, "lent"], ["Used", used, "used"]];
   return (
     <section class="panel gap" aria-label="Allocated against used">
@@ -77,8 +79,9 @@ function Gap({ held }: { held: Holding[] }) {
       </ul>
       <div class="gap-cost">
         <span class="kpi-title">The gap costs now</span>
-        <b class={now.allocated > used ? "kpi-value warm" : "kpi-value"}>{rates.value.size ? roughMoney(idleCost()) : count(now.allocated - used)}<small>{rates.value.size ? "/h" : " GPUs"}</small></b>
-        <span class="muted">{leak ? `${percent(leak.percentage)} % of what was lent in 24 h` : ""}</span>
+        <b class={lost?.lost_per_hour ? "kpi-value warm" : "kpi-value"}>{roughMoney(lost?.lost_per_hour)}<small>/h</small></b>
+        <span class="muted">{lost ? `${counted(lost.idle_gpus, "GPU")} idle for half an hour` : ""}</span>
+        <a class="link-text" href={href("billing", "?view=leakage")}>{leak ? `${percent(leak.percentage)} % of what was lent in 24 h` : "Evidence"}</a>
       </div>
     </section>
   );
@@ -110,7 +113,7 @@ const COLUMNS: Column<Holding>[] = [
   { id: "load", title: "Mean load", cell: (row) => `${percent(row.load)} %`, by: (row) => row.load, numeric: true, minor: true },
   { id: "age", title: "Running for", cell: (row) => <time title={stamp(row.job.startedAt)}>{duration(row.ageS)}</time>, by: (row) => row.ageS, numeric: true, minor: true },
   { id: "cost", title: "Cost so far", cell: (row) => (row.rate && row.ageS !== null ? roughMoney((row.rate * row.ageS) / 3600) : "–"), by: (row) => row.rate * (row.ageS ?? 0), numeric: true, minor: true },
-  { id: "waste", title: "Idle cost", cell: (row) => (row.waste ? <b class="warm">{roughMoney(row.waste)}/h</b> : <span class="faint">–</span>), by: (row) => row.waste * 1e4 + row.idle, numeric: true },
+  { id: "waste", title: "Idle now", cell: (row) => (row.waste ? <b class="warm">{roughMoney(row.waste)}/h</b> : <span class="faint">–</span>), by: (row) => row.waste * 1e4 + row.idle, numeric: true },
 ];
 
 const MOST_CELLS = 64;

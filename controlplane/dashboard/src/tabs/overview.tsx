@@ -13,11 +13,12 @@ import { FleetMap } from "../map/fleet-map";
 import { MapControls, Chips } from "../map/controls";
 import { placeOfCluster } from "../map/layout";
 import { fleet, State, summary, tick } from "../state/fleet";
+import { useLeakage } from "../state/leakage";
 import { past, type Moment } from "../state/past";
-import { idleCost, rates, useRates } from "../state/rates";
+import { useRates } from "../state/rates";
 import { useResource, type Resource } from "../state/resource";
 import { oneOf, whole } from "../url/codec";
-import { go, href, parameters } from "../url/route";
+import { BASE, go, href, parameters } from "../url/route";
 import "../style/overview.css";
 
 const at = parameters("", {
@@ -50,6 +51,7 @@ export function View() {
 }
 
 function Figures({ kpis }: { kpis: Resource<Kpis> }) {
+  const leaks = useLeakage();
   const told = kpis.data.value;
   if (!told) {
     const error = kpis.error.value;
@@ -60,17 +62,17 @@ function Figures({ kpis }: { kpis: Resource<Kpis> }) {
   void tick.value;
   const live = summary.value;
   const { fleet_utilization: load, revenue_leakage: leak, quota_utilization: quota, fleet_health: health, active_jobs: work } = told;
-  const idle = live?.states[State.idle] ?? leak.idle_allocated_gpus;
+  const lost = leaks.data.value?.totals;
+  const idle = lost?.idle_gpus ?? leak.idle_allocated_gpus;
   const faulty = (live ? live.states[State.fault] + live.states[State.offline] : health.total - health.healthy);
   const drained = live?.states[State.drained] ?? 0;
-  const priced = rates.value.size > 0 && live !== null;
   const arrow = { up: "rising", down: "falling", flat: "steady" }[leak.direction];
   return (
     <div class="kpis">
       <Kpi title="Fleet utilisation" value={percent(live?.utilization ?? load.percentage)} unit="%" to={href("fleet")} spark={(each) => each.utilization}
         note={`${count(load.active_gpus)} of ${count(load.total_gpus)} active`} />
-      <Kpi title="Revenue leakage" value={priced ? roughMoney(idleCost()) : percent(leak.percentage)} unit={priced ? "/h" : "%"} to={href("allocation", "?show=idle")} warm={idle > 0} spark={(each) => each.idle}
-        lead={idle ? count(idle) : undefined} note={idle ? `idle but allocated · ${arrow}` : `nothing lent lies idle · ${arrow}`} />
+      <Kpi title="Revenue leakage" value={lost ? roughMoney(lost.lost_per_hour) : percent(leak.percentage)} unit={lost ? "/h" : "%"} to={href("billing", "?view=leakage")} warm={idle > 0} spark={(each) => each.idle}
+        lead={idle ? count(idle) : undefined} note={idle ? `idle for half an hour · ${arrow}` : `none idle for half an hour · ${arrow}`} />
       <Kpi title="Quota utilisation" value={percent(quota.percentage)} unit="%" to={href("tenants")} spark={(each) => each.allocated}
         note={`${count(quota.gpus_in_use)} of ${counted(quota.total_quota, "GPU")}`} />
       <Kpi title="Fleet health" value={health.total ? percent((100 * health.healthy) / health.total) : "–"} unit="%" to={href("fleet", "?show=fault")} spark={(each) => each.healthy}
@@ -127,7 +129,7 @@ function MapPanel() {
 export const NoGpus = () => (
   <Empty title="No GPU has reported yet">
     {may("write") ? "Make a cluster; its answer holds the key that its agents use. Then on each GPU host:" : "On each GPU host, with the cluster's key:"}
-    <CopyLine text={`GPUFORGE_API_KEY_FILE=key gpuforge-agent run --control-plane-url ${location.origin}`} />
+    <CopyLine text={`GPUFORGE_API_KEY_FILE=key gpuforge-agent run --control-plane-url ${BASE}`} />
   </Empty>
 );
 

@@ -8,7 +8,7 @@ import { Field, Panel } from "../components/parts";
 import { Empty, Loaded } from "../components/states";
 import { useResource } from "../state/resource";
 import { text } from "../url/codec";
-import { parameters } from "../url/route";
+import { BASE, parameters } from "../url/route";
 import { curl, fieldsOf, readDocument, sample, type Document, type Endpoint } from "./openapi";
 import "../style/reference.css";
 
@@ -92,7 +92,7 @@ function Row({ endpoint, document }: { endpoint: Endpoint; document: Document })
 function Details({ endpoint, document }: { endpoint: Endpoint; document: Document }) {
   const valid = pasted.value && !keyFault(pasted.value.trim()) ? pasted.value.trim() : "";
   const body = endpoint.body ? sample(document, endpoint.body, true) : undefined;
-  const line = (bearer: string) => curl(endpoint, body, location.origin + new URL(".", window.document.baseURI).pathname, bearer);
+  const line = (bearer: string) => curl(endpoint, body, BASE, bearer);
   return (
     <div class="endpoint-body">
       <Parameters title="Path and query parameters" rows={endpoint.parameters} />

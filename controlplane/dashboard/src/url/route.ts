@@ -4,6 +4,8 @@ import { format, parse, type Fields, type Values } from "./codec";
 
 /** The path before the tabs' names: "/" unless a proxy serves the dashboard below another one. */
 export const ROOT = new URL(".", document.baseURI).pathname;
+/** The same with its origin: what curl lines begin with. */
+export const BASE = location.origin + ROOT;
 
 const here = signal({ path: location.pathname, search: location.search });
 addEventListener("popstate", () => (here.value = { path: location.pathname, search: location.search }));

@@ -11,6 +11,7 @@ import { Table, type Column } from "../../components/table";
 import { ago, counted, stamp } from "../../format";
 import { confirm, tell } from "../../state/dialogs";
 import { touch, useResource } from "../../state/resource";
+import { BASE } from "../../url/route";
 import { mayRoute } from "./access";
 
 const TYPES = [
@@ -28,7 +29,7 @@ export function Channels() {
       actions={mayRoute() && <button class="button primary" onClick={() => setMaking(true)}><Icon name="plus" />Add channel</button>}>
       <Loaded of={channels} skeleton={5}>
         {(rows) => rows.length ? <Table label="Channels" columns={columns()} rows={rows} rowKey={(row) => row.id} /> : (
-          <Empty title="Nobody is notified yet" command={`curl -X POST ${document.baseURI}api/alerts/channels -H "Authorization: Bearer $GPUFORGE_API_KEY" -H "Content-Type: application/json" -d '{"name": "on call", "type": "webhook", "url": "https://hooks.example.com/gpuforge"}'`}>Alerts are kept and shown here; a channel carries them to where you are:</Empty>
+          <Empty title="Nobody is notified yet" command={`curl -X POST ${BASE}api/alerts/channels -H "Authorization: Bearer $GPUFORGE_API_KEY" -H "Content-Type: application/json" -d '{"name": "on call", "type": "webhook", "url": "https://hooks.example.com/gpuforge"}'`}>Alerts are kept and shown here; a channel carries them to where you are:</Empty>
         )}
       </Loaded>
       {making && <Make onClose={() => setMaking(false)} />}

@@ -10,6 +10,7 @@ import { Table, type Column } from "../../components/table";
 import { ago, stamp } from "../../format";
 import { confirm, tell } from "../../state/dialogs";
 import { touch, useResource } from "../../state/resource";
+import { BASE } from "../../url/route";
 import type { AlertsPlace } from ".";
 import { mayWatch } from "./access";
 import { useRules } from "./events";
@@ -31,7 +32,7 @@ export function Silences({ at }: { at: AlertsPlace }) {
       }>
       <Loaded of={silences} skeleton={5}>
         {(rows) => rows.length ? <Table label="Silences" columns={columns()} rows={rows} rowKey={(row) => row.id} /> : (
-          <Empty title="Nothing is silenced" command={`curl -X POST ${document.baseURI}api/alerts/silences -H "Authorization: Bearer $GPUFORGE_API_KEY" -H "Content-Type: application/json" -d '{"subject": "node/gpu-0*", "until": "${new Date(Date.now() + 3_600_000).toISOString().slice(0, 19)}Z", "reason": "new fans"}'`}>Before you work on a node, silence what you will cause:</Empty>
+          <Empty title="Nothing is silenced" command={`curl -X POST ${BASE}api/alerts/silences -H "Authorization: Bearer $GPUFORGE_API_KEY" -H "Content-Type: application/json" -d '{"subject": "node/gpu-0*", "until": "${new Date(Date.now() + 3_600_000).toISOString().slice(0, 19)}Z", "reason": "new fans"}'`}>Before you work on a node, silence what you will cause:</Empty>
         )}
       </Loaded>
     </Panel>

@@ -1,30 +1,39 @@
 /** Billing: what was earned, what was invoiced and paid, what an hour costs. */
 import { call } from "../../api/client";
-import { Figure } from "../../components/parts";
+import { Figure, Segments } from "../../components/parts";
 import { Loaded } from "../../components/states";
 import { counted, roughMoney } from "../../format";
+import { useLeakage } from "../../state/leakage";
 import { useResource } from "../../state/resource";
 import { oneOf, order, text, whole } from "../../url/codec";
-import { parameters } from "../../url/route";
+import { href, parameters } from "../../url/route";
 import { InvoiceDrawer } from "./invoice";
 import { Invoices } from "./invoices";
 import { Issue } from "./issue";
+import { LeakageView } from "./leakage";
 import { Rates } from "./rates";
 import { RevenuePanel } from "./revenue";
 
 const at = parameters("billing", {
+  view: oneOf(["money", "leakage"], "money"),
   days: oneOf(["7", "30", "90"], "30"),
   status: oneOf(["all", "pending", "overdue", "paid", "void"], "all"),
   tenant: whole(),
   q: text(),
   sort: order(["number", "tenant", "amount", "issued", "due", "status"], "-issued"),
+  idle: order(["gpu", "type", "job", "tenant", "load", "idle", "cost"], "-cost"),
   invoice: whole(),
   issue: whole(),
 });
 export type BillingPlace = typeof at;
 
+export const Tools = () => (
+  <Segments label="What to show" options={[["money", "Revenue and invoices"], ["leakage", "Leakage"]]} value={at.values.value.view} onChange={(view) => at.set({ view, q: "" })} />
+);
+
 export function View() {
-  const { invoice, issue } = at.values.value;
+  const { view, invoice, issue } = at.values.value;
+  if (view === "leakage") return <LeakageView at={at} />;
   return (
     <>
       <Totals />
@@ -41,11 +50,11 @@ export function View() {
 
 function Totals() {
   const summary = useResource("/api/billing/summary", () => call("GET /api/billing/summary"), 20_000);
+  const leaks = useLeakage().data.value?.totals;
   const skeleton = <div class="kpis" aria-busy="true" aria-label="Loading">{[0, 1, 2, 3, 4].map((place) => <div key={place} class="kpi skel" />)}</div>;
   return (
     <Loaded of={summary} skeleton={skeleton}>
       {(sums) => {
-        const open = sums.total_pending + sums.total_overdue;
         const worst = [...sums.tenants].sort((a, b) => b.total_overdue - a.total_overdue)[0];
         return (
           <div class="kpis">
@@ -53,7 +62,7 @@ function Totals() {
             <Figure title="Paid" value={roughMoney(sums.total_paid)} note={sums.total_invoiced ? `${Math.round((100 * sums.total_paid) / sums.total_invoiced)} % of what was invoiced` : ""} />
             <Figure title="Pending" value={roughMoney(sums.total_pending)} note="not due yet" />
             <Figure title="Overdue" value={roughMoney(sums.total_overdue)} warm={sums.total_overdue > 0} note={sums.total_overdue > 0 ? `most by ${worst.tenant_name}` : "nobody is late"} />
-            <Figure title="Outstanding" value={roughMoney(open)} note={`from ${counted(sums.tenants.filter((each) => each.total_pending + each.total_overdue > 0).length, "tenant")}`} />
+            <Figure title="Leaks now" to={href("billing", "?view=leakage")} value={roughMoney(leaks?.lost_per_hour)} unit={leaks && "/h"} warm={!!leaks?.lost_per_hour} note={leaks && `${counted(leaks.idle_gpus, "held GPU")} idle${leaks.unbilled_cents ? `, ${roughMoney(leaks.unbilled)} unbilled` : ""}`} />
           </div>
         );
       }}

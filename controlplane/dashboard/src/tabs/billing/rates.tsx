@@ -12,6 +12,7 @@ import { ago, stamp } from "../../format";
 import { tell } from "../../state/dialogs";
 import { useTenants } from "../../state/names";
 import { touch, useResource } from "../../state/resource";
+import { BASE } from "../../url/route";
 
 const price = new Intl.NumberFormat("en-US", { style: "currency", currency: "USD", minimumFractionDigits: 2, maximumFractionDigits: 6 });
 const LATEST_MS = 3_600_000;
@@ -25,7 +26,7 @@ export function Rates() {
       <Loaded of={rates} skeleton={6}>
         {(rows) => rows.length
           ? <Table label="Rates" columns={columns(setEditing)} rows={rows} rowKey={(row) => row.family} />
-          : <Empty title="No rates yet" command={`curl -X PUT ${document.baseURI}api/rates/H100 -H "Authorization: Bearer $GPUFORGE_API_KEY" -H "Content-Type: application/json" -d '{"rate_per_hour": 4.76}'`} />}
+          : <Empty title="No rates yet" command={`curl -X PUT ${BASE}api/rates/H100 -H "Authorization: Bearer $GPUFORGE_API_KEY" -H "Content-Type: application/json" -d '{"rate_per_hour": 4.76}'`} />}
       </Loaded>
       {editing !== null && <Edit family={editing} rates={rates.data.value ?? []} onClose={() => setEditing(null)} />}
     </Panel>
@@ -42,7 +43,7 @@ async function showFrom(time: string | null): Promise<void> {
 const columns = (edit: (family: string) => void): Column<RateRecord>[] => [
   { id: "family", title: "GPU type", cell: (row) => <b>{row.family}</b> },
   { id: "rate", title: "Rate", numeric: true, cell: (row) => (row.rate_per_hour === null ? <Status kind="tri">unrated</Status> : price.format(row.rate_per_hour)) },
-  { id: "since", title: "Since", cell: (row) => (row.effective_from ? <time title={stamp(row.effective_from)}>{ago(row.effective_from)}</time> : <span class="muted">metered, not billed</span>), minor: true },
+  { id: "since", title: "Since", cell: (row) => (row.effective_from ? Date.parse(row.effective_from) <= 0 ? "the beginning" : <time title={stamp(row.effective_from)}>{ago(row.effective_from)}</time> : <span class="muted">metered, not billed</span>), minor: true },
   ...(mayPrice() ? [{ id: "edit", title: "Edit", quiet: true, numeric: true, cell: (row: RateRecord) => <button class="button small" aria-label={`Edit the rate of ${row.family}`} onClick={() => edit(row.family)}>Edit</button> }] : []),
 ];
 

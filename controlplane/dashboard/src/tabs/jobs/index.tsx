@@ -10,7 +10,7 @@ import { ago, count, counted, duration, stamp } from "../../format";
 import { nameOf, useClusters, useTenants } from "../../state/names";
 import { useResource } from "../../state/resource";
 import { flag, oneOf, order, text, whole } from "../../url/codec";
-import { href, parameters } from "../../url/route";
+import { BASE, href, parameters } from "../../url/route";
 import { JobDrawer } from "./drawer";
 import { Log } from "./log";
 import { Submit } from "./submit";
@@ -63,7 +63,7 @@ function Depth() {
       <Figure title="Running" value={count(now?.queue_depth.running)} note={day && `${counted(day.started, "start")} in 24 h`} />
       <Figure title="Queued" value={count(now?.queue_depth.queued)} note="start by themselves" />
       <Figure title="Blocked" value={count(now?.queue_depth.blocked)} warm={!!now?.queue_depth.blocked} note="until somebody acts" />
-      <Figure title="Wait, p95" value={now?.wait.p95_s == null ? "–" : duration(now.wait.p95_s)} note={now?.wait.p50_s == null ? "nothing started in 24 h" : `half start within ${duration(now.wait.p50_s)}`} />
+      <Figure title="Wait, p95" value={now?.wait.p95_s == null ? "–" : duration(now.wait.p95_s)} note={now?.wait.p50_s == null ? "nothing started in 24 h" : now.wait.p50_s < 1 ? "half start at once" : `half start within ${duration(now.wait.p50_s)}`} />
       <Figure title="Ended in 24 h" value={day ? count(day.completed + day.failed + day.cancelled) : "–"} note={day && `${day.completed} completed, ${day.failed} failed, ${day.cancelled} cancelled`} />
     </div>
   );
@@ -77,7 +77,7 @@ function List() {
   const query = { ...(status === "all" ? {} : { status }), ...(cluster === null ? {} : { cluster_id: cluster }), ...(tenant === null ? {} : { tenant_id: tenant }), ...(all ? {} : { limit: FEW }) };
   const jobs = useResource(`/api/jobs?${JSON.stringify(query)}`, () => call("GET /api/jobs", { query }), 10_000);
   const places = usePlaces();
-  const why = (row: JobRecord): string => [row.status === "queued" && places.has(row.id) ? `${ordinal(places.get(row.id)!)} in line` : "", named(reasonOf(row), tenants)].filter(Boolean).join(": ");
+  const why = (row: JobRecord): string => [row.status === "queued" && places.has(row.id) ? `${ordinal(places.get(row.id)!)} in line` : "", named(reasonOf(row), tenants).replace(/^needs \d+ GPUs?; /, "")].filter(Boolean).join(": ");
   const columns = columnsOf((row) => nameOf(clusters, row.cluster_id, "cluster"), (row) => nameOf(tenants, row.tenant_id, "tenant"), why);
   return (
     <>
@@ -105,7 +105,7 @@ function List() {
 }
 
 const NoJobs = ({ cluster = 1 }: { cluster?: number | undefined }) => (
-  <Empty title="No jobs yet" command={`curl -X POST ${document.baseURI}api/jobs -H "Authorization: Bearer $GPUFORGE_API_KEY" -H "Content-Type: application/json" -d '{"cluster_id": ${cluster}, "name": "train", "gpu_count": 1}'`}>
+  <Empty title="No jobs yet" command={`curl -X POST ${BASE}api/jobs -H "Authorization: Bearer $GPUFORGE_API_KEY" -H "Content-Type: application/json" -d '{"cluster_id": ${cluster}, "name": "train", "gpu_count": 1}'`}>
     Submit one here, or from a shell:
   </Empty>
 );

@@ -215,6 +215,7 @@ def examples(scene: Scene) -> dict[tuple[str, str], Example]:
         ("GET", "/api/tenants/{tenant_id}/metrics"): Example(path=f"/api/tenants/{scene.tenant_id}/metrics"),
         ("GET", "/api/events"): Example(path="/api/events"),
         ("GET", "/api/dashboard/kpis"): Example(path="/api/dashboard/kpis"),
+        ("GET", "/api/dashboard/allocation-history"): Example(path="/api/dashboard/allocation-history"),
         ("GET", "/api/audit"): Example(path="/api/audit"),
         ("GET", "/api/openapi.json"): Example(path="/api/openapi.json"),
         ("GET", "/healthz"): Example(path="/healthz"),

@@ -70,6 +70,7 @@ MAY = {
     "GET /api/tenants/{tenant_id}/metrics": "RWAT",
     "GET /api/events": "RWAT",
     "GET /api/dashboard/kpis": "RWAT",
+    "GET /api/dashboard/allocation-history": "RWA",
     "GET /api/audit": "A",
     "GET /api/whoami": "RWATC",
 }

@@ -172,3 +172,37 @@ async def test_a_tenants_key_sees_its_own_share(work: Work) -> None:
         "fleet_health": {"healthy": 2, "total": 2, "status": "healthy"},
         "active_jobs": {"running": 1, "queued": 0, "blocked": 0},
     }
+
+
+async def test_allocated_against_used_over_time(work: Work) -> None:
+    """4 of 12 GPUs held, one of them idle; then 8 held, all used; between them nobody watched."""
+    plane, path = work.plane, "/api/dashboard/allocation-history"
+    cluster = await work.cluster(8, 4)
+    await work.running(cluster, 4)
+    held = await work.admin.read("/api/dashboard/gpu-allocation?allocated=true")
+    for _ in range(2):
+        await work.beat()
+        await samples(work, {gpu["gpu_id"]: 80.0 if number else 3.0 for number, gpu in enumerate(held)})
+        await look(plane)
+    await look(plane, seconds=0)  # the first look after a change of leaders counts no time
+    plane.clock.forward(seconds=1_800)
+    await work.beat()
+    await work.running(cluster, 4)
+    await samples(work, dict.fromkeys((gpu for host in work.hosts for gpu in host.gpu_ids), 90.0))
+    await look(plane)
+    told = await work.admin.read(f"{path}?hours=1")
+    assert told["step_s"] == 300
+    assert (told["timestamps"][0], told["timestamps"][-1]) == ("2026-05-09T11:30:00Z", "2026-05-09T12:30:00Z")
+    known = {
+        time: (total, allocated, used)
+        for time, total, allocated, used in zip(
+            told["timestamps"], told["total_gpus"], told["allocated_gpus"], told["used_gpus"], strict=True
+        )
+        if total is not None
+    }
+    assert known == {"2026-05-09T12:00:00Z": (12, 4, 3), "2026-05-09T12:30:00Z": (12, 8, 8)}
+    day = await work.admin.read(path)
+    assert (day["step_s"], len(day["timestamps"])) == (300, 289)
+    month = await work.admin.read(f"{path}?hours=720")
+    assert month["step_s"] == 10_800
+    assert month["allocated_gpus"][-1] == round((60 * 4 + 30 * 8) / 90, 2)

@@ -2,15 +2,20 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 from playwright.async_api import expect
 
 from gpuforge_client import config
+from gpuforge_controlplane.domain.buckets import start_of
+from gpuforge_controlplane.storage import fleet_use
+from gpuforge_controlplane.storage.fleet_use import Use
 from tests.api.work import Work
 from tests.browser.conftest import OpenScreen
 from tests.browser.screen import Screen
@@ -37,6 +42,16 @@ async def test_the_overview_shows_the_fleet(open_screen: OpenScreen) -> None:
     await expect(screen.page.locator(".tip")).to_contain_text("gpu-01")
     await screen.page.locator(".cells canvas").click(position={"x": 10, "y": 10})
     await expect(screen.dialog()).to_contain_text("gpu-01")
+
+
+async def test_a_day_of_allocated_against_used_is_there_at_once(screen: Screen) -> None:
+    async with screen.plane.database.write() as tx:
+        for hours, held in ((20, 8), (1, 5)):
+            at = start_of(screen.plane.clock() - timedelta(hours=hours))
+            await fleet_use.add(tx, Use(at, watched_s=300, gpu_s=3000, held_s=300 * held, idle_s=600))
+    await screen.open_as_admin()
+    chart = screen.page.get_by_role("img", name="Share of the fleet's GPUs over a day")
+    await expect(chart).to_have_accessible_name(re.compile("Allocated: 50%, Used: 30%"))
 
 
 async def test_a_narrow_screen_scrolls_in_one_direction_alone(open_screen: OpenScreen) -> None:

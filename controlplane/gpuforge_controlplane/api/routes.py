@@ -7,6 +7,7 @@ from gpuforge_controlplane.api.route import Route
 from gpuforge_controlplane.domain.access import Access
 from gpuforge_controlplane.services import (
     alerts,
+    allocation_history,
     budgets,
     channels,
     dashboard,
@@ -312,6 +313,11 @@ ROUTES: tuple[Route, ...] = (
     Route(
         method="GET", path="/api/dashboard/kpis", tag=_DASHBOARD, access=_READ_TENANTS,
         service=kpis.executive_kpis, answer=kpis_wire.Kpis,
+    ),
+    Route(
+        method="GET", path="/api/dashboard/allocation-history", tag=_DASHBOARD, access=_READ,
+        service=allocation_history.allocation_history, query=kpis_wire.AllocationHistoryQuery,
+        answer=kpis_wire.AllocationHistory,
     ),
     Route(
         method="GET", path="/api/audit", tag=_SYSTEM, access=_ADMIN,

@@ -9,6 +9,7 @@ from gpuforge_controlplane.domain.fleet import MAX_AHEAD
 from gpuforge_controlplane.storage import (
     alerts,
     cycles,
+    fleet_use,
     idempotency,
     kpis,
     metrics,
@@ -24,6 +25,7 @@ EVERY_S = 60.0
 CYCLES_KEPT_FOR = timedelta(days=7)  # the scheduler's log; what became of jobs is in their histories for good
 EVENTS_KEPT_FOR = timedelta(days=90)  # after they were resolved
 TRANSITIONS_KEPT_FOR = timedelta(days=30)  # nobody resumes a stream that is older
+USE_KEPT_FOR = timedelta(days=90)  # of the whole fleet, by five minutes
 HOURS_KEPT_FOR = timedelta(days=400)  # sums by the hour, as hourly rollups
 _DAYS_AHEAD = timedelta(days=2)  # of partitions, in case nobody is there to make the next one
 
@@ -51,6 +53,7 @@ async def enforce(database: Database, now: datetime, kept: Kept) -> None:
         await alerts.prune(tx, now - EVENTS_KEPT_FOR)
         await transitions.prune(tx, now - TRANSITIONS_KEPT_FOR)
         await kpis.prune(tx, now - HOURS_KEPT_FOR)
+        await fleet_use.prune(tx, now - USE_KEPT_FOR)
         await notices.prune(tx, now - CYCLES_KEPT_FOR)
     more = True
     while more:  # a slice a transaction, so that no other write waits long

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from gpuforge_controlplane.domain.activity import Activity, activity
 from gpuforge_controlplane.domain.alerts import OpenEvent, Transition, judge
+from gpuforge_controlplane.domain.buckets import start_of
 from gpuforge_controlplane.domain.rules import Rule
 from gpuforge_controlplane.domain.watched import View, Watched
 from gpuforge_controlplane.services.alerts import rules
-from gpuforge_controlplane.storage import alerts, kpis, leases, watch
+from gpuforge_controlplane.storage import alerts, fleet_use, kpis, leases, watch
 from gpuforge_controlplane.storage.database import Database
+from gpuforge_controlplane.storage.fleet_use import Use
 from gpuforge_shared.clock import Clock
 
 _Seen = Mapping[tuple[int, str], Activity]
@@ -38,6 +40,8 @@ async def run_evaluation(
         await leases.guard(tx, token)
         await alerts.apply(tx, changes, now)
         await kpis.add_hours(tx, kpis.hour_of(now), seconds, seen)
+        if seconds:
+            await fleet_use.add(tx, _use(now, seconds, len(watched.gpus), seen.values()))
     return changes
 
 
@@ -46,3 +50,13 @@ def _judge(
 ) -> tuple[Sequence[Transition], _Seen]:
     view = View(watched, now)
     return judge(known, view, events), activity(view)
+
+
+def _use(now: datetime, seconds: int, gpus: int, seen: Collection[Activity]) -> Use:
+    return Use(
+        bucket=start_of(now),
+        watched_s=seconds,
+        gpu_s=gpus * seconds,
+        held_s=sum(each.held for each in seen) * seconds,
+        idle_s=sum(each.idle for each in seen) * seconds,
+    )

@@ -164,3 +164,16 @@ allocation_hours = Table(
     Column("used_pct_s", Float, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("hour", "tenant_id", "family"),
 )
+
+# The whole fleet by five minutes: GPU-seconds that there were, that jobs held, and that were held and idle.
+fleet_use = Table(
+    "fleet_use",
+    metadata,
+    Column("bucket", UtcTime, primary_key=True, autoincrement=False),  # its start
+    Column(
+        "watched_s", Integer, nullable=False
+    ),  # for how long somebody looked: what the others are means over
+    Column("gpu_s", BigInteger, nullable=False),
+    Column("held_s", BigInteger, nullable=False),
+    Column("idle_s", BigInteger, nullable=False),
+)

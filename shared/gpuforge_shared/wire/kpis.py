@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from datetime import datetime
+from typing import Annotated, Literal
 
+from pydantic import Field
 from typing_extensions import TypedDict  # pydantic reads typing's own from 3.12 on only
+
+from gpuforge_shared.wire.base import Query
 
 
 class FleetUtilization(TypedDict):
@@ -70,3 +74,23 @@ class Kpis(TypedDict):
     quota_utilization: QuotaUtilization
     fleet_health: FleetHealth
     active_jobs: ActiveJobs
+
+
+class AllocationHistoryQuery(Query):
+    """GET /api/dashboard/allocation-history."""
+
+    hours: Annotated[int, Field(ge=1, le=720)] = Field(default=24, description="How far back from now.")
+
+
+class AllocationHistory(TypedDict):
+    """The whole fleet over time, a list a field, one item a point; null where nobody watched.
+
+    Point k is a mean over [timestamps[k], timestamps[k] + step_s), the last one up to now. Used: allocated,
+    and not known to idle.
+    """
+
+    step_s: int
+    timestamps: list[datetime]
+    total_gpus: list[float | None]
+    allocated_gpus: list[float | None]
+    used_gpus: list[float | None]

@@ -1,4 +1,4 @@
-/** How the fleet did since the page was opened: what sparks are drawn of, and charts until history is asked for. */
+/** How the fleet did since the page was opened: what sparks are drawn of, and the live end of a day's chart. */
 import { summary, State, measuredAt } from "./fleet";
 
 const MOST = 900;
@@ -21,7 +21,7 @@ export function note(): void {
     at: measuredAt.peek(),
     utilization: now.utilization,
     allocated: share(now.allocated),
-    used: share(now.states[State.busy]),
+    used: share(now.allocated - now.states[State.idle]),
     healthy: 100 - share(now.states[State.fault] + now.states[State.offline]),
     idle: now.states[State.idle],
   });

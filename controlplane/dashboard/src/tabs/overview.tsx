@@ -1,11 +1,10 @@
 /** The fleet at a glance: five figures, the map, what is lent against what is used, what needs a human, quotas. */
-import { useMemo } from "preact/hooks";
 import { call } from "../api/client";
 import type { Kpis } from "../api/schema";
 import { may } from "../api/session";
 import { Attention } from "../components/attention";
 import { Bar, Mark, Panel, Select, Spark } from "../components/parts";
-import { Plot } from "../components/plot";
+import { LentAndUsed } from "../components/lent-and-used";
 import { CopyLine } from "../components/copy";
 import { Empty, Failed, Loaded, Skeleton } from "../components/states";
 import { count, counted, percent, roughMoney } from "../format";
@@ -132,18 +131,6 @@ export const NoGpus = () => (
     <CopyLine text={`GPUFORGE_API_KEY_FILE=key gpuforge-agent run --control-plane-url ${BASE}`} />
   </Empty>
 );
-
-function LentAndUsed() {
-  void tick.value;
-  const recent = past.slice();
-  const times = useMemo(() => recent.map((each) => each.at / 1000), [tick.value]);
-  const lines = useMemo(() => [
-    { title: "Allocated", values: recent.map((each) => each.allocated), colour: "muted" as const, dashed: true },
-    { title: "Used", values: recent.map((each) => each.used), colour: "accent" as const },
-  ], [tick.value]);
-  if (recent.length < 2) return <Skeleton lines={5} />;
-  return <Plot label="Share of the fleet's GPUs since this page was opened" times={times} lines={lines} unit="%" from={0} to={100} gap />;
-}
 
 const MOST_QUOTAS = 6;
 

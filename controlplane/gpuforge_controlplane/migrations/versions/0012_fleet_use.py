@@ -8,7 +8,7 @@ from alembic import op
 from gpuforge_controlplane.storage.columns import UtcTime
 
 revision = "0012"
-down_revision = "0008"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 

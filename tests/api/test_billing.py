@@ -309,6 +309,33 @@ async def test_budgets_tell_once_of_each_part_and_stop_nothing(work: Work) -> No
     assert gone.body["budget"] is None
 
 
+async def test_each_part_of_a_budget_is_an_alert_once_and_again_of_a_higher_budget(work: Work) -> None:
+    """19.04 $ of 30 are 63 %, 38.08 $ 127 % and of 60 63 %, 57.12 $ 95 %."""
+    plane, tenant_id = work.plane, await worked(work)
+
+    async def told() -> list[tuple[str, float, str | None]]:
+        """New crossings, evaluated; all events so far, newest last."""
+        await budgets.note_crossings(plane.database, plane.clock())
+        for _ in range(2):
+            await plane.evaluate()
+        events = sorted(await plane.admin.read("/api/alerts/events?rule_id=9"), key=lambda each: each["id"])
+        return [(each["severity"], each["value"], each["reason"]) for each in events]
+
+    await plane.admin.put(f"/api/tenants/{tenant_id}/budget", {"monthly_amount": 30})
+    assert await told() == [("info", 50, None)]
+    await run(work, 1, tenant_id)
+    assert await told() == [("info", 50, "superseded"), ("critical", 100, None)]
+    plane.clock.forward(seconds=30)
+    await plane.admin.put(f"/api/tenants/{tenant_id}/budget", {"monthly_amount": 60})
+    raised = [("info", 50, "superseded"), ("critical", 100, "recovered")]
+    assert await told() == raised
+    await run(work, 1, tenant_id)
+    assert await told() == [*raised, ("warning", 80, None)]
+    (event, *_) = await plane.admin.read("/api/alerts/events?rule_id=9")
+    assert (event["subject"], event["tenant_id"], event["threshold"]) == ("Acme ML", tenant_id, 80)
+    assert event["message"] == "tenant Acme ML has used 80 % of this month's budget"
+
+
 async def test_the_meter_cuts_at_midnight(work: Work) -> None:
     plane, cluster_id = work.plane, await work.cluster(8)
     tenant_id = await work.tenant()

@@ -14,7 +14,7 @@ from gpuforge_controlplane.domain.watched import Cluster, Gpu, Holding, Node, Te
 from gpuforge_controlplane.loops import alerts as loop
 from gpuforge_controlplane.loops.leader import Leadership
 from gpuforge_controlplane.services import metering, retention, watching
-from gpuforge_controlplane.storage import alerts, billing_schema, rates, watch
+from gpuforge_controlplane.storage import alerts, billing_schema, budgets, watch
 from gpuforge_controlplane.storage.health_schema import gpu_faults
 from gpuforge_controlplane.storage.leases import LeaseLostError
 from gpuforge_controlplane.storage.schema import allocations
@@ -67,10 +67,8 @@ async def test_the_picture(shelf: Shelf) -> None:
 
 
 async def test_money_in_the_picture(shelf: Shelf) -> None:
-    """Of this month and of tenants with a budget alone; two days of 10 h H100 are 95.20 $."""
     tenant, free = await shelf.tenant(16), await shelf.tenant(8)
     budget = {"monthly_cents": 10_000, "updated_at": NOW}
-    day = {"day": datetime(2026, 5, 1, tzinfo=UTC), "tenant_id": tenant, "family": "H100", "rate_id": 1}
     invoice = {
         "tenant_id": tenant, "tenant_name": "x", "period_start": NOW, "period_end": NOW, "currency": "USD",
         "total_cents": 1, "gpu_seconds": 1, "issued_at": NOW,
@@ -78,13 +76,6 @@ async def test_money_in_the_picture(shelf: Shelf) -> None:
     late, soon = NOW - timedelta(days=1), NOW + timedelta(days=1)
     async with shelf.database.write() as tx:
         await tx.execute(billing_schema.budgets.insert(), {"tenant_id": tenant, **budget})
-        days = [{**day, "gpu_seconds": 36_000}, {**day, "day": NOW, "gpu_seconds": 36_000}]
-        others = [
-            {**day, "tenant_id": free, "gpu_seconds": 1},
-            {**day, "family": "B200", "rate_id": 0, "gpu_seconds": 9},
-        ]
-        last_month = [{**day, "day": datetime(2026, 4, 30, tzinfo=UTC), "gpu_seconds": 36_000}]
-        await tx.execute(billing_schema.usage_days.insert(), days + others + last_month)
         await tx.execute(
             billing_schema.invoices.insert(),
             [
@@ -96,18 +87,53 @@ async def test_money_in_the_picture(shelf: Shelf) -> None:
             ],
         )
         seen = await watch.load(tx, NOW, LONG_AGO)
-        price = (await rates.book(tx)).price_micros(1)
-    assert price == 4_760_000
-    assert seen.tenants == [
-        Tenant(tenant, "tenant 0", 16, 0, 10_000, 9_520),
-        Tenant(free, "tenant 1", 8, 0),
-    ]
+    assert seen.tenants == [Tenant(tenant, "tenant 0", 16, 0, 0), Tenant(free, "tenant 1", 8, 0)]
     assert [(one.number, one.due_at - NOW.timestamp()) for one in seen.invoices] == [
         ("GF-000001", -86_400),
         ("GF-000002", 0),
         ("GF-000003", 86_400),
     ]
     assert seen.usage_owed_since is None
+
+
+async def test_what_of_a_budget_is_crossed_and_what_of_it_was_told(shelf: Shelf) -> None:
+    """Of this month, which lasts an hour longer: its last crossings are noted in the next."""
+    token, tenant = await shelf.lease(), await shelf.tenant(16)
+    may, june = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
+
+    async def cross(month: datetime, percent: int) -> None:
+        async with shelf.database.write() as tx:
+            amounts = {"budget": 100, "spent": percent}
+            await budgets.note_crossing(
+                tx, tenant_id=tenant, month=month, percent=percent, **amounts, now=shelf.now
+            )
+
+    async def parts() -> tuple[int | None, int]:
+        async with shelf.database.read() as tx:
+            (told,) = (await watch.load(tx, shelf.now, LONG_AGO)).tenants
+        return told.budget_pct, told.budget_told_pct
+
+    await cross(may, 50)
+    await cross(datetime(2026, 4, 1, tzinfo=UTC), 100)
+    assert await parts() == (None, 0)
+    async with shelf.database.write() as tx:
+        await budgets.put(tx, tenant, 100, NOW)
+    assert await parts() == (50, 0)
+    assert ("firing", "budget") in await look(shelf, token)
+    assert await parts() == (50, 50)
+    shelf.now = june + timedelta(minutes=59)
+    await cross(may, 80)
+    assert await parts() == (80, 50)
+    assert await look(shelf, token) == [("resolved", "budget"), ("firing", "budget")]
+    shelf.now += timedelta(minutes=1)
+    await cross(june, 50)
+    assert await parts() == (50, 0)
+    assert await look(shelf, token) == [("resolved", "budget")]
+    assert await look(shelf, token) == [("firing", "budget")]
+    rows = await shelf.all("SELECT severity, threshold, reason FROM alert_events ORDER BY id")
+    assert [tuple(row) for row in rows] == [
+        ("info", 50, "superseded"), ("warning", 80, "recovered"), ("info", 50, None),
+    ]  # fmt: skip
 
 
 MIDNIGHT = datetime(2026, 5, 9, tzinfo=UTC)

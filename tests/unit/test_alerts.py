@@ -16,6 +16,7 @@ from gpuforge_controlplane.domain.rules import (
     fault_of,
     is_breached,
     is_clear,
+    level_of,
 )
 from gpuforge_controlplane.domain.watched import Cluster, Gpu, Holding, Invoice, Node, Tenant, Watched
 
@@ -39,6 +40,10 @@ def cluster(mean: float | None) -> Watched:
 def tenant(in_use: int, quota: int = 10, **fields: Any) -> Watched:
     told = Tenant(3, "Acme ML", quota, in_use)._replace(**fields)
     return Watched(hearing_since=LONG_AGO, tenants=(told,))
+
+
+def budget(second: float, crossed: int | None, told: int) -> tuple[float, Watched]:
+    return second, tenant(0, budget_pct=crossed, budget_told_pct=told)
 
 
 class Story:
@@ -80,7 +85,7 @@ class Story:
             self._untold[event_id] = Untold(
                 event_id,
                 change.rule.rule_type,
-                change.rule.severity,
+                change.level.severity,
                 change.subject_type,
                 "",
                 now,
@@ -100,6 +105,7 @@ class Story:
                 subject_id=change.subject_id,
                 firing=change.kind == "firing",
                 since=now,
+                threshold=change.level.threshold,
             )
             self.open[event.id] = event
             self._next += 1
@@ -338,14 +344,67 @@ SCENARIOS: dict[str, Scenario] = {
         ],
         changes=[(1, "firing", "queue_wait", 1, None), (60, "resolved", "queue_wait", 1, "recovered")],
     ),
-    "a budget, and the month that ends": Scenario(
+    "each part of a budget once, in place of the one below, until the month ends": Scenario(
         rules=("budget",),
         seen=[
-            (second, tenant(0, budget_cents=10_000, spent_cents=spent))
-            for second, spent in ((0, 7_999), (30, 8_000), (60, 12_000), (90, 3))
-        ]
-        + [(120, tenant(0, spent_cents=10**9))],
-        changes=[(30, "firing", "budget", 3, None), (90, "resolved", "budget", 3, "recovered")],
+            budget(second, crossed, told)
+            for second, crossed, told in (
+                (0, 0, 0),
+                (30, 50, 0),
+                (60, 50, 50),
+                (600, 80, 50),
+                (630, 80, 80),
+                (1200, 100, 80),
+                (1230, 100, 100),
+                (1800, 0, 0),
+            )
+        ],
+        changes=[
+            (30, "firing", "budget", 3, None),
+            (600, "resolved", "budget", 3, "superseded"),
+            (600, "firing", "budget", 3, None),
+            (1200, "resolved", "budget", 3, "superseded"),
+            (1200, "firing", "budget", 3, None),
+            (1800, "resolved", "budget", 3, "recovered"),
+        ],
+    ),
+    "a budget that is raised and crossed again, and one that is taken away": Scenario(
+        rules=("budget",),
+        seen=[
+            budget(second, crossed, told)
+            for second, crossed, told in (
+                (0, 80, 0),
+                (30, 80, 80),
+                (60, 50, 50),
+                (90, 50, 50),
+                (120, 80, 50),
+                (150, None, 0),
+            )
+        ],
+        changes=[
+            (0, "firing", "budget", 3, None),
+            (60, "resolved", "budget", 3, "recovered"),
+            (120, "firing", "budget", 3, None),
+            (150, "resolved", "budget", 3, "gone"),
+        ],
+    ),
+    "of a budget's parts that nobody was told of, the highest; of the others none again": Scenario(
+        rules=("budget",),
+        seen=[
+            budget(second, crossed, told)
+            for second, crossed, told in ((0, 80, 0), (30, 80, 0), (60, 80, 80), (90, 80, 80), (120, 100, 80))
+        ],
+        settings={
+            0: ("budget", {"enabled": False}),
+            30: ("budget", {"enabled": True}),
+            60: ("budget", {"enabled": False}),
+            90: ("budget", {"enabled": True}),
+        },
+        changes=[
+            (30, "firing", "budget", 3, None),
+            (60, "resolved", "budget", 3, "rule_disabled"),
+            (120, "firing", "budget", 3, None),
+        ],
     ),
     "an invoice that is not paid in time": Scenario(
         rules=("invoice_overdue",),
@@ -420,7 +479,21 @@ NOTICES: Mapping[str, Sequence[tuple[float, str, str, int]]] = {
         (130, "firing", "idle_allocated", 70),
         (190, "resolved", "idle_allocated", 70),
     ],
-    "a budget, and the month that ends": [(60, "firing", "budget", 3), (120, "resolved", "budget", 3)],
+    "each part of a budget once, in place of the one below, until the month ends": [
+        (60, "firing", "budget", 3),
+        (630, "resolved", "budget", 3),
+        (630, "firing", "budget", 3),
+        (1230, "resolved", "budget", 3),
+        (1230, "firing", "budget", 3),
+        (1830, "resolved", "budget", 3),
+    ],
+    "a budget that is raised and crossed again, and one that is taken away": [
+        (30, "firing", "budget", 3),
+        (90, "resolved", "budget", 3),
+    ],
+    "of a budget's parts that nobody was told of, the highest; of the others none again": [
+        (150, "firing", "budget", 3)
+    ],
     "an invoice that is not paid in time": [
         (60, "firing", "invoice_overdue", 9),
         (120, "resolved", "invoice_overdue", 9),
@@ -465,7 +538,7 @@ def test_what_people_read() -> None:
         node(at(-100), 4, g1=FAULTY, g2={"temperature_c": 91.6}),
         clusters=(Cluster(1, "east", 12.34, at(-4000)),),
         nodes=(Node(7, 1, "gpu-07", at(-100)), Node(8, 1, "gpu-08", at(0))),
-        tenants=(Tenant(3, "Acme ML", 10, 9, 100, 95),),
+        tenants=(Tenant(3, "Acme ML", 10, 9, 80),),
         invoices=(invoice,),
         usage_owed_since=at(-660),
     )
@@ -483,7 +556,7 @@ def test_what_people_read() -> None:
         ("gpu-07", "node gpu-07 was last heard at 2026-05-09T11:58:20Z", None, 1),
         ("gpu-08/1", "GPU gpu-08/1 is held by job 5 and was used 2.2 % over 30 min", 3, 1),
         ("east", "a job has been queued in cluster east for 67 min", None, 1),
-        ("Acme ML", "tenant Acme ML has used 95 % of this month's budget", 3, None),
+        ("Acme ML", "tenant Acme ML has used 80 % of this month's budget", 3, None),
         ("2026-0009", "invoice 2026-0009 was due at 2026-05-09T11:59:00Z", 3, None),
         ("meter", "usage has been missing from the ledger for 11 min", None, None),
     ]
@@ -498,6 +571,14 @@ def test_the_references_three_rules_come_first_and_as_the_contract_has_them() ->
         (2, "quota_breach", 90, 85, 0, True),
         (3, "health_degraded", 100, 100, 60, True),
     ]
+
+
+@pytest.mark.parametrize(
+    ("value", "level"),
+    [(49, (50, "warning")), (50, (50, "info")), (80, (80, "warning")), (100, (100, "critical"))],
+)
+def test_a_budgets_parts_are_the_more_severe_the_higher(value: float, level: tuple[float, str]) -> None:
+    assert level_of(CATALOGUE["budget"].rule, value) == level
 
 
 @pytest.mark.parametrize("built_in", BY_ID.values(), ids=lambda each: str(each.rule.rule_type))

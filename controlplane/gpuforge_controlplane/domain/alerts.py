@@ -12,11 +12,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gpuforge_controlplane.domain.readings import WATCHES, Reading, Words
-from gpuforge_controlplane.domain.rules import CATALOGUE, Rule, SubjectType, is_breached, is_clear
+from gpuforge_controlplane.domain.rules import (
+    CATALOGUE,
+    Level,
+    Rule,
+    SubjectType,
+    is_breached,
+    is_clear,
+    level_of,
+)
 from gpuforge_controlplane.domain.watched import View, Watched
 
 Kind = Literal["pending", "firing", "resolved", "dropped"]  # dropped: it never fired, so nobody was told
-Reason = Literal["recovered", "gone", "no_data", "node_offline", "rule_disabled"]
+Reason = Literal["recovered", "gone", "no_data", "node_offline", "rule_disabled", "superseded"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +36,7 @@ class OpenEvent:
     subject_id: int
     firing: bool
     since: float  # when the breach was first seen: s since 1970
+    threshold: float  # the level that it tells of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +50,12 @@ class Transition:
     value: float | None = None
     words: Words | None = None
     reason: Reason | None = None  # of an end
+
+    @property
+    def level(self) -> Level:
+        """Of what is pending or fires."""
+        assert self.value is not None
+        return level_of(self.rule, self.value)
 
     @property
     def subject_type(self) -> SubjectType:
@@ -74,14 +89,10 @@ def _watch(rule: Rule, view: View, events: dict[int, OpenEvent]) -> Iterator[Tra
     for reading in WATCHES[rule.rule_type].read(view):
         event = events.pop(reading.subject_id, None) if events else None
         if event is not None:
-            change = _follow(rule, view, event, reading)
+            yield from _follow(rule, view, event, reading)
         # `is_breached`, spelt out: nearly all of 100,000 GPUs end here
         elif reading.value is not None and (reading.value < threshold) is below:
-            change = _open(rule, view, reading)
-        else:
-            continue
-        if change is not None:
-            yield change
+            yield from _open(rule, view, reading, reading.value)
     for event in events.values():
         yield _end(rule, event, "gone")
 
@@ -91,25 +102,33 @@ def _stop(rule: Rule, events: dict[int, OpenEvent]) -> Iterator[Transition]:
         yield _end(rule, event, "rule_disabled")
 
 
-def _open(rule: Rule, view: View, reading: Reading) -> Transition | None:
-    if reading.value is None or reading.suppressed or not is_breached(rule, reading.value):
-        return None
-    return _told(rule, view, reading.subject_id, reading.value, None)
+def _open(rule: Rule, view: View, reading: Reading, value: float) -> Iterator[Transition]:
+    if not reading.suppressed and level_of(rule, value).threshold > reading.told:
+        yield _told(rule, view, reading.subject_id, value, None)
 
 
-def _follow(rule: Rule, view: View, event: OpenEvent, reading: Reading) -> Transition | None:
+def _follow(rule: Rule, view: View, event: OpenEvent, reading: Reading) -> Iterator[Transition]:
     value = reading.value
     if reading.suppressed:
-        return _end(rule, event, "node_offline")
-    if value is None:
-        return None if event.firing else _end(rule, event, "no_data")
-    if event.firing:
-        return _end(rule, event, "recovered", value) if is_clear(rule, value) else None
-    if not is_breached(rule, value):
-        return _end(rule, event, "recovered", value)
-    if _watched_for(event, view) < rule.for_seconds:
-        return None
-    return _told(rule, view, event.subject_id, value, event.id)
+        yield _end(rule, event, "node_offline")
+    elif value is None:
+        if not event.firing:
+            yield _end(rule, event, "no_data")
+    elif event.firing:
+        yield from _hold(rule, view, event, value)
+    elif not is_breached(rule, value):
+        yield _end(rule, event, "recovered", value)
+    elif _watched_for(event, view) >= rule.for_seconds:
+        yield _told(rule, view, event.subject_id, value, event.id)
+
+
+def _hold(rule: Rule, view: View, event: OpenEvent, value: float) -> Iterator[Transition]:
+    level = level_of(rule, value).threshold if CATALOGUE[rule.rule_type].levels else event.threshold
+    if is_clear(rule, value) or level < event.threshold:
+        yield _end(rule, event, "recovered", value)
+    elif level > event.threshold:
+        yield _end(rule, event, "superseded", value)
+        yield _told(rule, view, event.subject_id, value, None)
 
 
 def _told(rule: Rule, view: View, subject_id: int, value: float, event_id: int | None) -> Transition:

@@ -19,6 +19,7 @@ class Reading(NamedTuple):
     subject_id: int
     value: float | None
     suppressed: bool = False  # its node is down, and that is the one thing to be told
+    told: float = -1.0  # the highest level that was told already, of rules that have several
 
 
 class Words(NamedTuple):
@@ -144,8 +145,8 @@ def _wait_words(view: View, cluster_id: int, value: float) -> Words:
 
 def _budgets(view: View) -> Iterator[Reading]:
     for tenant in view.watched.tenants:
-        if tenant.budget_cents:
-            yield Reading(tenant.id, 100 * tenant.spent_cents / tenant.budget_cents)
+        if tenant.budget_pct is not None:
+            yield Reading(tenant.id, tenant.budget_pct, told=tenant.budget_told_pct)
 
 
 def _budget_words(view: View, tenant_id: int, value: float) -> Words:

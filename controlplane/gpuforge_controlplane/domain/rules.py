@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 RuleType = Literal[
     "idle_gpu", "quota_breach", "health_degraded", "gpu_fault", "gpu_thermal", "node_offline",
@@ -27,6 +27,13 @@ class Rule:
     enabled: bool = True
 
 
+class Level(NamedTuple):
+    """From which value on an event is how severe."""
+
+    threshold: float
+    severity: Severity
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltIn:
     """A rule as it comes, and what people are told about it."""
@@ -38,6 +45,7 @@ class BuiltIn:
     most: float  # of either threshold; the least is 0
     meaning: str
     what_to_do: str
+    levels: tuple[Level, ...] = ()  # rising: each is told by an event of its own, in place of the one below
 
 
 def is_breached(rule: Rule, value: float) -> bool:
@@ -48,6 +56,12 @@ def is_breached(rule: Rule, value: float) -> bool:
 def is_clear(rule: Rule, value: float) -> bool:
     """Whether the value is well again: at or above the clear threshold, or below it."""
     return value >= rule.clear_threshold if CATALOGUE[rule.rule_type].below else value < rule.clear_threshold
+
+
+def level_of(rule: Rule, value: float) -> Level:
+    """The highest level that the value reaches; of most rules their only one."""
+    reached = [level for level in CATALOGUE[rule.rule_type].levels if level.threshold <= value]
+    return reached[-1] if reached else Level(rule.threshold, rule.severity)
 
 
 def fault_of(rule: Rule) -> tuple[str, str] | None:
@@ -126,10 +140,12 @@ _ALL = (
         what_to_do="GET /api/jobs/{id}/explain says what it waits for: capacity, a quota, a reservation.",
     ),
     BuiltIn(
-        rule=_rule(9, "budget", 80, 80, 0, "warning"),
-        subject_type="tenant", below=False, unit="%", most=1000,
-        meaning="The tenant's cost of this month comes near its budget, or exceeds it.",
+        rule=_rule(9, "budget", 50, 50, 0, "warning"),
+        subject_type="tenant", below=False, unit="%", most=100,
+        meaning="The tenant's cost of this month has crossed 50 (info), 80 (warning) or 100 % (critical) of"
+        " its budget. Each is told once, and over when the month is.",
         what_to_do="Tell the tenant; lower its quota or raise its budget. A budget stops no job.",
+        levels=(Level(50, "info"), Level(80, "warning"), Level(100, "critical")),
     ),
     BuiltIn(
         rule=_rule(10, "invoice_overdue", 0, 0, 0, "warning"),

@@ -54,14 +54,15 @@ class Holding(NamedTuple):
 
 
 class Tenant(NamedTuple):
-    """An active tenant. Money in cents of this month."""
+    """An active tenant. `budget_pct`: the highest part of this month's budget that is crossed, 0: none, None:
+    there is no budget; `budget_told_pct`: the highest that an event told of."""
 
     id: int
     name: str
     quota: int
     in_use: int
-    budget_cents: int | None = None
-    spent_cents: int = 0
+    budget_pct: int | None = None
+    budget_told_pct: int = 0
 
 
 class Invoice(NamedTuple):

@@ -22,8 +22,14 @@ async def set_budget(ctx: Context, tenant_id: int, body: BudgetSet) -> BudgetRec
         raise not_found("tenant", tenant_id)
     before = await budgets.of(ctx.tx, tenant_id)
     cents = None if body.monthly_amount is None else int(body.monthly_amount.scaleb(2))
+    book = await rates.book(ctx.tx)
+    since = min(rules.month_start(ctx.now), midnight(ctx.now) - rules.LOOKBACK)
+    spent = await spent_since(ctx.tx, ctx.now, since, book, tenant_id=tenant_id)
     if cents != before:
         await budgets.put(ctx.tx, tenant_id, cents, ctx.now)
+        month = rules.month_start(ctx.now)
+        reached = [] if cents is None else rules.crossed(cents, month_cents(spent, month, book))
+        await budgets.forget_crossings(ctx.tx, tenant_id, month, above=max(reached, default=0))
         await ctx.audit(
             "budget.set",
             "tenant",
@@ -31,9 +37,6 @@ async def set_budget(ctx: Context, tenant_id: int, body: BudgetSet) -> BudgetRec
             before={"monthly_cents": before},
             after={"monthly_cents": cents},
         )
-    book = await rates.book(ctx.tx)
-    since = min(rules.month_start(ctx.now), midnight(ctx.now) - rules.LOOKBACK)
-    spent = await spent_since(ctx.tx, ctx.now, since, book, tenant_id=tenant_id)
     return await budget_record(ctx, tenant_id, spent, book)
 
 

@@ -69,6 +69,7 @@ alert_events = Table(
         "ix_alert_events_end_untold", "resolved_at", sqlite_where=_END_UNTOLD, postgresql_where=_END_UNTOLD
     ),
     Index(None, "resolved_at"),
+    Index("ix_alert_events_rule_subject", "rule_id", "subject_id"),
     sqlite_autoincrement=True,
 )  # fmt: skip
 

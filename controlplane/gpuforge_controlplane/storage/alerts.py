@@ -83,7 +83,8 @@ async def open_events(tx: Connection) -> list[OpenEvent]:
     """All that are not resolved."""
     found = await tuples(
         tx,
-        "SELECT id, rule_id, subject_id, state, started_at FROM alert_events WHERE resolved_at IS NULL",
+        "SELECT id, rule_id, subject_id, state, started_at, threshold FROM alert_events"
+        " WHERE resolved_at IS NULL",
     )
     return [
         OpenEvent(
@@ -92,19 +93,16 @@ async def open_events(tx: Connection) -> list[OpenEvent]:
             subject_id=subject_id,
             firing=state == "firing",
             since=(from_micros(since) if isinstance(since, int) else since).timestamp(),
+            threshold=threshold,
         )
-        for event_id, rule_id, subject_id, state, since in found
+        for event_id, rule_id, subject_id, state, since, threshold in found
     ]
 
 
 async def apply(tx: Connection, changes: Sequence[Transition], now: datetime) -> None:
     """Write what changes, and log it. Each names the state it expects; an event that moved on meanwhile is
     left alone."""
-    opened = [_new(change, now) for change in changes if change.event_id is None]
-    if opened:
-        statement = insert(tx, alert_events).on_conflict_do_nothing().returning(alert_events.c.id)
-        made = (await tx.execute(statement, opened)).scalars().all()
-        await transitions.note(tx, made, now, came_from=None)
+    # What ends comes first: it may make room for a subject's next event.
     fired = [_fired(change, now) for change in changes if change.event_id and change.kind == "firing"]
     await _move(tx, "pending", fired, now)
     resolved = [_resolved(change, now) for change in changes if change.kind == "resolved"]
@@ -112,6 +110,11 @@ async def apply(tx: Connection, changes: Sequence[Transition], now: datetime) ->
     dropped = [change.event_id for change in changes if change.event_id and change.kind == "dropped"]
     if dropped:
         await _drop(tx, is_among(tx, alert_events.c.id, dropped), now)
+    opened = [_new(change, now) for change in changes if change.event_id is None]
+    if opened:
+        statement = insert(tx, alert_events).on_conflict_do_nothing().returning(alert_events.c.id)
+        made = (await tx.execute(statement, opened)).scalars().all()
+        await transitions.note(tx, made, now, came_from=None)
 
 
 async def resolve_rule(tx: Connection, rule_id: int, now: datetime) -> None:
@@ -202,7 +205,7 @@ def _new(change: Transition, now: datetime) -> Row:
     return {
         "rule_id": change.rule.id,
         "rule_type": change.rule.rule_type,
-        "severity": change.rule.severity,
+        "severity": change.level.severity,
         "state": change.kind,
         "subject_type": change.subject_type,
         "subject_id": change.subject_id,
@@ -210,7 +213,7 @@ def _new(change: Transition, now: datetime) -> Row:
         "tenant_id": change.words.tenant_id,
         "cluster_id": change.words.cluster_id,
         "value": change.value,
-        "threshold": change.rule.threshold,
+        "threshold": change.level.threshold,
         "message": change.words.message[:1024],
         "started_at": now,
         "fired_at": now if change.kind == "firing" else None,
@@ -223,8 +226,9 @@ def _fired(change: Transition, now: datetime) -> Row:
         "event": change.event_id,
         "state": "firing",
         "fired_at": now,
+        "severity": change.level.severity,
         "value": change.value,
-        "threshold": change.rule.threshold,
+        "threshold": change.level.threshold,
         "message": change.words.message[:1024],
     }
 

@@ -10,14 +10,16 @@ from sqlalchemy import select, text
 from gpuforge_controlplane.domain.budgets import month_start
 from gpuforge_controlplane.domain.invoicing import InvoiceStatus, number_of
 from gpuforge_controlplane.domain.metering import metered_to, owed_since
-from gpuforge_controlplane.domain.pricing import lines_of, total_cents
 from gpuforge_controlplane.domain.watched import Cluster, Gpu, Holding, Invoice, Node, Tenant, Watched
-from gpuforge_controlplane.storage import budgets, ledger, means, rates
+from gpuforge_controlplane.storage import budgets, ledger, means
 from gpuforge_controlplane.storage.billing_schema import invoices
 from gpuforge_controlplane.storage.database import Connection
 from gpuforge_controlplane.storage.statements import tuples
 
 METER_HAS = timedelta(minutes=5)  # to write a day that has just ended: no need to look how far it is
+
+# A crossing of a month's last minutes is noted in the next one, and told, too.
+MONTH_LASTS = timedelta(hours=1)
 
 # Times are wanted as seconds since the epoch.
 _SECONDS = {"sqlite": "({} / 1000000.0)", "postgresql": "extract(epoch FROM {})::float8"}
@@ -96,7 +98,8 @@ async def _holdings(tx: Connection, seconds: str, until: datetime | None) -> lis
 
 
 async def _tenants(tx: Connection, now: datetime) -> list[Tenant]:
-    limits, spent = await _spending(tx, now)
+    month = month_start(now - MONTH_LASTS)
+    crossed, told = await budgets.crossed(tx, month), await budgets.told(tx, month)
     # A running job holds exactly the GPUs it asked for: no need to count allocations one by one.
     found = await tx.execute(
         text(
@@ -106,22 +109,8 @@ async def _tenants(tx: Connection, now: datetime) -> list[Tenant]:
         )
     )
     return [
-        Tenant(row[0], row[1], row[2], int(row[3]), limits.get(row[0]), spent.get(row[0], 0)) for row in found
+        Tenant(row[0], row[1], row[2], int(row[3]), crossed.get(row[0]), told.get(row[0], 0)) for row in found
     ]
-
-
-async def _spending(tx: Connection, now: datetime) -> tuple[dict[int, int], dict[int, int]]:
-    """Budgets and what this month's metered time costs, in cents, of tenants with a budget."""
-    limits = await budgets.every(tx)
-    if not limits:
-        return {}, {}
-    seconds: dict[int, dict[tuple[str, int | None], int]] = {tenant_id: {} for tenant_id in limits}
-    for row in await ledger.day_sums(tx, since=month_start(now)):
-        if (mine := seconds.get(row["tenant_id"])) is not None:
-            key = row["family"], row["rate_id"] or None
-            mine[key] = mine.get(key, 0) + row["gpu_seconds"]
-    book = await rates.book(tx)
-    return limits, {tenant_id: total_cents(lines_of(held, book)) for tenant_id, held in seconds.items()}
 
 
 async def _invoices(tx: Connection, now: datetime) -> list[Invoice]:

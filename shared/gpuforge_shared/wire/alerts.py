@@ -18,7 +18,7 @@ Severity = Literal["info", "warning", "critical"]
 SubjectType = Literal["cluster", "tenant", "node", "gpu", "invoice", "control_plane"]
 EventState = Literal["pending", "firing", "resolved"]
 ChannelType = Literal["webhook", "alertmanager", "apprise"]
-EndReason = Literal["recovered", "gone", "node_offline", "rule_disabled"]
+EndReason = Literal["recovered", "gone", "node_offline", "rule_disabled", "superseded"]
 
 
 class RuleRecord(TypedDict):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gpuforge_controlplane.services.health import XIDS_KEPT
+from gpuforge_controlplane.services.health import PAST_FAULTS_SHOWN, XIDS_KEPT
 from gpuforge_shared.wire.health import GpuHealth, HostReading
 from tests.api.harness import ON_SQLITE, Answer, Caller, Json, Plane, Site, build_site
 
@@ -182,6 +182,45 @@ async def test_memory_in_doubt_needs_an_operators_word(plane: Plane, site: Site,
     (row,) = [each for each in await plane.admin.read("/api/audit") if each["action"] == "gpu.fault_clear"]
     assert row["after"]["note"] == "memory replaced"
     assert (await clear(plane.admin, site)).body["cleared"] == []
+
+
+async def test_past_faults_say_when_they_ended_and_by_whose_word(plane: Plane, site: Site) -> None:
+    lost = told(site, unreadable="lost", health=None)
+    await report(site, {**lost, "xids": [{"code": 79, "seen_at": "2026-05-09T11:59:00Z"}]}, told(site, 1))
+    assert (await gpu(plane, site))["past_faults"] == []
+    plane.clock.forward(seconds=30)
+    await report(site, told(site))
+    plane.clock.forward(seconds=30)
+    await clear(plane.admin, site, note="reseated")
+    shown = await gpu(plane, site)
+    assert (shown["status"], shown["faults"]) == ("idle", [])
+    assert [
+        (fault["code"], fault["seen_at"], fault["cleared_at"], fault["cleared_by"] is not None, fault["note"])
+        for fault in shown["past_faults"]
+    ] == [
+        ("79", "2026-05-09T11:59:00Z", "2026-05-09T12:01:00Z", True, "reseated"),
+        ("lost", "2026-05-09T12:00:00Z", "2026-05-09T12:00:30Z", False, None),
+    ]
+    (row,) = [each for each in await plane.admin.read("/api/audit") if each["action"] == "gpu.fault_clear"]
+    assert shown["past_faults"][0]["cleared_by"] == row["principal"]
+    assert (await gpu(plane, site, 1))["past_faults"] == []
+
+
+async def test_a_card_that_falls_ill_again_and_again_shows_its_latest_faults(
+    plane: Plane, site: Site
+) -> None:
+    for _ in range(PAST_FAULTS_SHOWN + 2):
+        for ill in (told(site, unreadable="hung", health=None), told(site)):
+            await report(site, ill)
+            plane.clock.forward(seconds=60)
+    await report(site, told(site, 1, unreadable="lost", health=None))
+    await report(site, told(site, 1))
+    past = (await gpu(plane, site))["past_faults"]
+    ends = [fault["cleared_at"] for fault in past]
+    assert len(ends) == PAST_FAULTS_SHOWN
+    assert ends == sorted(ends, reverse=True)
+    assert ends[0] == "2026-05-09T12:35:00Z"
+    assert len((await gpu(plane, site, 1))["past_faults"]) == 1
 
 
 async def test_a_counter_that_stays_does_not_take_a_cleared_gpu_out_again(plane: Plane, site: Site) -> None:

@@ -35,6 +35,7 @@ from gpuforge_shared.wire.health import (
 T = TypeVar("T")
 
 XIDS_KEPT = 16  # of a GPU, of any kind; those that are faults are kept for good
+PAST_FAULTS_SHOWN = 16  # of a GPU, the newest
 
 
 async def report_health(ctx: Context, node_id: int, body: NodeReport) -> ReportAccepted:
@@ -74,11 +75,11 @@ async def clear_fault(ctx: Context, gpu_id: int, body: FaultClear) -> FaultsClea
     await held_node(ctx, node_id)  # before any row of its GPUs, as a report does it
     faults = await health.open_faults(ctx.tx, [gpu_id])
     waiting = [fault["id"] for fault in faults if fault["needs_operator"]]
-    cleared = await health.clear_faults(ctx.tx, waiting, ctx.now) if waiting else []
+    by = ctx.principal.name
+    cleared = await health.clear_faults(ctx.tx, waiting, ctx.now, by=by, note=body.note) if waiting else []
     still_open = [fault for fault in faults if not fault["needs_operator"]]
     for fault in cleared:
-        after = {**fault_record(fault), "note": body.note}
-        await ctx.audit("gpu.fault_clear", "gpu", gpu_id, after=after)
+        await ctx.audit("gpu.fault_clear", "gpu", gpu_id, after=fault_record(fault))
     if not still_open:
         await health.set_well(ctx.tx, [gpu_id])
     return FaultsCleared(
@@ -98,10 +99,11 @@ async def get_node(ctx: Context, node_id: int) -> NodeCondition:
     ids = [gpu["id"] for gpu in detail["gpus"]]
     reported = await health.of_node(ctx.tx, node_id)
     of_gpus = await health.of_gpus(ctx.tx, ids)
-    faults: dict[int, list[FaultRecord]] = defaultdict(list)
-    for fault in await health.open_faults(ctx.tx, ids):
-        faults[fault["gpu_id"]].append(fault_record(fault))
-    gpus = [_condition(gpu, of_gpus.get(gpu["id"]), faults[gpu["id"]]) for gpu in detail["gpus"]]
+    faults = _by_gpu(await health.open_faults(ctx.tx, ids))
+    past = _by_gpu(await health.past_faults(ctx.tx, ids, PAST_FAULTS_SHOWN))
+    gpus = [
+        _condition(gpu, of_gpus.get(gpu["id"]), faults[gpu["id"]], past[gpu["id"]]) for gpu in detail["gpus"]
+    ]
     host = _whole(HostReading, reported and reported["host"])
     driver_fault = cast(DriverFault | None, reported and reported["driver_fault"])
     collectors = cast(list[CollectorRun], reported["collectors"] if reported else [])
@@ -119,6 +121,13 @@ async def get_node(ctx: Context, node_id: int) -> NodeCondition:
 def fault_record(fault: StoredFault) -> FaultRecord:
     """A fault as clients see it."""
     return FaultRecord(**fault)
+
+
+def _by_gpu(faults: Sequence[StoredFault]) -> Mapping[int, list[FaultRecord]]:
+    found: dict[int, list[FaultRecord]] = defaultdict(list)
+    for fault in faults:
+        found[fault["gpu_id"]].append(fault_record(fault))
+    return found
 
 
 async def _judge(
@@ -205,7 +214,12 @@ def _stored(ctx: Context, report: GpuReport, before: StoredGpuHealth | None) -> 
     )
 
 
-def _condition(gpu: GpuRecord, stored: StoredGpuHealth | None, faults: Sequence[FaultRecord]) -> GpuCondition:
+def _condition(
+    gpu: GpuRecord,
+    stored: StoredGpuHealth | None,
+    faults: Sequence[FaultRecord],
+    past: Sequence[FaultRecord],
+) -> GpuCondition:
     processes = None if stored is None else cast(list[GpuProcess] | None, stored["processes"])
     return GpuCondition(
         **gpu,
@@ -214,6 +228,7 @@ def _condition(gpu: GpuRecord, stored: StoredGpuHealth | None, faults: Sequence[
         processes_missing=None if stored is None else stored["processes_missing"],
         xids=cast(list[Xid], [] if stored is None else stored["xids"]),
         faults=list(faults),
+        past_faults=list(past),
     )
 
 

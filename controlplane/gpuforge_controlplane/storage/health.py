@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, TypedDict, cast
 
 import msgspec
-from sqlalchemy import JSON, Table, select, update
+from sqlalchemy import JSON, Table, func, select, update
 
 from gpuforge_controlplane.domain.fleet import GpuStatus
 from gpuforge_controlplane.domain.health import Fault, FaultKind
@@ -28,6 +28,8 @@ class StoredFault(TypedDict):
     seen_at: datetime
     cleared_at: datetime | None
     needs_operator: bool
+    cleared_by: str | None
+    note: str | None
 
 
 class StoredNodeHealth(TypedDict):
@@ -85,6 +87,21 @@ async def open_faults(tx: Connection, gpu_ids: Sequence[int]) -> list[StoredFaul
     return records(await tx.execute(query), StoredFault)
 
 
+async def past_faults(tx: Connection, gpu_ids: Sequence[int], most: int) -> list[StoredFault]:
+    """The faults of these GPUs that have ended, the newest first, `most` of each."""
+    newest_first = func.row_number().over(
+        partition_by=gpu_faults.c.gpu_id, order_by=(gpu_faults.c.cleared_at.desc(), gpu_faults.c.id.desc())
+    )
+    ended = (
+        select(gpu_faults, newest_first.label("place"))
+        .where(is_among(tx, gpu_faults.c.gpu_id, gpu_ids), gpu_faults.c.cleared_at.is_not(None))
+        .subquery()
+    )
+    columns = [ended.c[column.name] for column in gpu_faults.c]
+    query = select(*columns).where(ended.c.place <= most).order_by(ended.c.gpu_id, ended.c.place)
+    return records(await tx.execute(query), StoredFault)
+
+
 async def open_fault(tx: Connection, gpu_id: int, fault: Fault, now: datetime) -> StoredFault | None:
     """Put a fault on record; None where it is there already, open or cleared."""
     row = {
@@ -101,12 +118,19 @@ async def open_fault(tx: Connection, gpu_id: int, fault: Fault, now: datetime) -
     return record(made, StoredFault)
 
 
-async def clear_faults(tx: Connection, fault_ids: Sequence[int], now: datetime) -> list[StoredFault]:
-    """End these faults; the rows as they are now, in order of id."""
+async def clear_faults(
+    tx: Connection,
+    fault_ids: Sequence[int],
+    now: datetime,
+    *,
+    by: str | None = None,
+    note: str | None = None,
+) -> list[StoredFault]:
+    """End these faults, `by` an operator's word or with their cause; the rows as they are now, by id."""
     changed = await tx.execute(
         update(gpu_faults)
         .where(is_among(tx, gpu_faults.c.id, fault_ids), gpu_faults.c.cleared_at.is_(None))
-        .values(cleared_at=now)
+        .values(cleared_at=now, cleared_by=by, note=note)
         .returning(*gpu_faults.c)
     )
     return sorted(records(changed, StoredFault), key=lambda fault: fault["id"])

@@ -47,6 +47,8 @@ gpu_faults = Table(
     Column("seen_at", UtcTime, nullable=False),
     Column("cleared_at", UtcTime),
     Column("needs_operator", Boolean, nullable=False),
+    Column("cleared_by", String(300)),  # whose word ended it; NULL: it ended with its cause
+    Column("note", String(255)),
     Index(
         "uq_gpu_faults_open", "gpu_id", "kind", "code", unique=True,
         sqlite_where=_OPEN, postgresql_where=_OPEN,
@@ -57,5 +59,6 @@ gpu_faults = Table(
         sqlite_where=_XID, postgresql_where=_XID,
     ),
     Index(None, "seen_at"),
+    Index(None, "gpu_id"),
     sqlite_autoincrement=True,
 )  # fmt: skip

@@ -157,7 +157,10 @@ FaultKind = Literal["unreadable", "xid", "ecc", "row_remap", "recovery"]
 
 
 class FaultRecord(TypedDict):
-    """A GPU's fault. While it is open the GPU takes no job; one that needs an operator ends by their word."""
+    """A GPU's fault. While it is open the GPU takes no job; one that needs an operator ends by their word.
+
+    `cleared_by`: whose word, with their `note`; null where it ended with its cause.
+    """
 
     id: int
     gpu_id: int
@@ -167,6 +170,8 @@ class FaultRecord(TypedDict):
     seen_at: datetime
     cleared_at: datetime | None
     needs_operator: bool
+    cleared_by: str | None
+    note: str | None
 
 
 class ReportAccepted(TypedDict):
@@ -181,7 +186,9 @@ class ReportAccepted(TypedDict):
 class FaultClear(HumanBody):
     """POST /api/gpus/{id}/clear-fault."""
 
-    note: Text | None = Field(default=None, description="What was done about it, for the audit log.")
+    note: Text | None = Field(
+        default=None, description="What was done about it, kept with the fault and in the audit log."
+    )
 
 
 class FaultsCleared(TypedDict):
@@ -200,7 +207,8 @@ class GpuCondition(GpuRecord):
     processes: list[GpuProcess] | None
     processes_missing: str | None
     xids: list[Xid]  # the latest few, of any kind, oldest first
-    faults: list[FaultRecord]
+    faults: list[FaultRecord]  # that are open, oldest first
+    past_faults: list[FaultRecord]  # that have ended, the newest first, sixteen at most
 
 
 class NodeCondition(NodeRecord):

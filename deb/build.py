@@ -54,7 +54,10 @@ AGENT = Package(
     commands={"gpuforge-agent": "gpuforge_agent"},
     leave_out=("gpuforge_controlplane", "example.py"),  # the latter is nvidia-ml-py's
     settings="agent.toml",
-    more={"drop-ins/processes.conf": "usr/share/gpuforge-agent/drop-ins/processes.conf"},
+    more={
+        f"drop-ins/{name}.conf": f"usr/share/gpuforge-agent/drop-ins/{name}.conf"
+        for name in ("journal-xids", "processes")
+    },
 )
 CONTROL_PLANE = Package(
     name="gpuforge-controlplane",

@@ -20,7 +20,10 @@ ROOTFS = KEPT / "bookworm"
 SUITE = "bookworm"
 PYTHON = "3.11"  # bookworm's
 TOOLS = ("systemd-container", "mmdebstrap", "debian-archive-keyring")
-INSIDE = "systemd,systemd-sysv,dbus,libpam-systemd,python3,procps,iproute2,ca-certificates"
+INSIDE = (
+    "systemd,systemd-sysv,dbus,libpam-systemd,python3,procps,iproute2,ca-certificates,systemd-journal-remote"
+)
+WRITES_JOURNALS = "usr/lib/systemd/systemd-journal-remote"  # with whatever in them, a kernel's messages too
 # In a mount namespace of its own: a version 2 cgroup tree as systemd wants it, and a layer in memory over the
 # system that was bootstrapped, so that it stays as it was.
 NAMESPACE = ("unshare", "--mount", "--propagation", "private", "sh", "-euc")
@@ -62,7 +65,8 @@ def can_boot() -> bool:
 
 def has_system() -> bool:
     """Whether there is a system to boot, and what boots it."""
-    return bool(shutil.which("systemd-nspawn")) and (ROOTFS / "usr/bin/python3").exists()
+    there = all((ROOTFS / path).exists() for path in ("usr/bin/python3", WRITES_JOURNALS))
+    return bool(shutil.which("systemd-nspawn")) and there
 
 
 def fetch_system() -> bool:

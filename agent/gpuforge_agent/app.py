@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING
 from gpuforge_agent import host, metrics_server, notify, state
 from gpuforge_agent.collector import ChildCollector, Collector, Deadlines, InlineCollector, NvmlSettings
 from gpuforge_agent.config import AgentSettings, listen_address
+from gpuforge_agent.devices import DEVICES, nvidia_majors
 from gpuforge_agent.disk_spool import DiskSpool
 from gpuforge_agent.exposition import NodeFigures, exposition
 from gpuforge_agent.health import Checkup, Periods
 from gpuforge_agent.host import Host
 from gpuforge_agent.identity import Identity
+from gpuforge_agent.journal import KernelLog
 from gpuforge_agent.known_gpus import KnownGpus
 from gpuforge_agent.push import Pusher
 from gpuforge_agent.reporting import Reporter
@@ -44,6 +46,7 @@ ALLOCATION_S = 3.0  # between two looks at who holds a simulated GPU
 REPORT_BEATS = 2  # heartbeats between two reports of health without news: one costs as much as two of them
 SYNC_S = 30.0  # what a power cut costs at most of the samples that wait
 FRESH_S = 30.0  # or three intervals: older readings are not shown to Prometheus
+DRIVER_S = 5.0  # between two looks for a driver that came after us
 LAST_DELIVERY_S = 3.0  # how long a stop may take for what is still in the queue
 
 
@@ -53,6 +56,7 @@ class Supervisor:
 
     socket: str | None = None
     watchdog_s: float | None = None
+    devices: Path = DEVICES
 
     def tell(self, state: str) -> None:
         """Send one line of sd_notify(3)."""
@@ -71,6 +75,8 @@ class Node:
     reporter: Reporter
     identity: Identity
     collector: Collector
+    timetable: Timetable
+    kernel_log: KernelLog | None = None
     follower: Follower | None = None  # of a simulated node that follows its allocation
 
     async def beat(self) -> None:
@@ -93,12 +99,17 @@ class Node:
             lost=losses.dropped + losses.damaged,
             counts=self.pusher.counts,
             clock_offset_s=None if offset is None else offset.seconds,
+            runs=self.timetable.runs,
+            missed_deadlines=self.collector.missed_deadlines,
+            xids=self.checkup.witnesses.counts,
         )
 
     async def run(self, settings: AgentSettings) -> None:
         """Read, deliver and beat until cancelled."""
         await self.checkup.sample()
         async with asyncio.TaskGroup() as loops:
+            if self.kernel_log is not None:
+                loops.create_task(self.kernel_log.run())
             loops.create_task(every(settings.interval_s, self.checkup.sample, after_s=settings.interval_s))
             for period_s, act in (
                 (settings.push_interval_s, self.pusher.deliver),
@@ -213,6 +224,8 @@ async def _run_nodes(
         tasks.append(group.create_task(_let_go(nodes, release)))
         if supervisor.watchdog_s is not None:
             tasks.append(group.create_task(_feed(supervisor, supervisor.watchdog_s / 2)))
+        if supervisor.socket is not None and settings.source == "nvml":
+            tasks.append(group.create_task(_end_for_a_driver(supervisor.devices, stop)))
         supervisor.tell("READY=1")
         await stop.wait()
         for task in tasks:
@@ -224,6 +237,23 @@ async def _let_go(nodes: list[Node], release: asyncio.Event) -> None:
         release.clear()
         for node in nodes:
             await node.collector.release()
+
+
+async def _end_for_a_driver(devices: Path, stop: asyncio.Event) -> None:
+    """Stop once the kernel has device numbers of NVIDIA's that it had not when we started.
+
+    systemd made our device policy then: it starts us again, with the policy that lets us open them.
+    """
+    known = nvidia_majors(devices)
+
+    async def look() -> None:
+        if fresh := nvidia_majors(devices) - known:
+            logger.info(
+                "a driver came: ending, to be started with its devices", extra={"majors": sorted(fresh)}
+            )
+            stop.set()
+
+    await every(DRIVER_S, look, after_s=DRIVER_S)
 
 
 async def _feed(supervisor: Supervisor, period_s: float) -> None:
@@ -272,7 +302,10 @@ def _node(this: Host, folder: Path | None, settings: AgentSettings, client: Rest
         health_s=settings.heartbeat_interval_s,
         deadline_s=settings.nvml_deadline_s,
     )
-    checkup = Checkup(collector, sampler, timetable, REAL.clock, periods, disk=folder or Path("/"))
+    kernel_log = KernelLog(world=REAL) if settings.journal_xids else None
+    checkup = Checkup(
+        collector, sampler, timetable, REAL.clock, periods, disk=folder or Path("/"), kernel_log=kernel_log
+    )
     identity = Identity(client, this, beside=lambda: told_of(spool))
     return Node(
         hostname=this.hostname,
@@ -283,6 +316,8 @@ def _node(this: Host, folder: Path | None, settings: AgentSettings, client: Rest
         reporter=Reporter(client, identity, checkup),
         identity=identity,
         collector=collector,
+        timetable=timetable,
+        kernel_log=kernel_log,
         follower=_follower(client, identity, source) if source and settings.simulated_follow else None,
     )
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Literal, Protocol, TypeVar
@@ -32,11 +33,17 @@ logger = logging.getLogger(__name__)
 
 A = TypeVar("A", Reading, Health, Occupancy)
 RELEASE_S = 60.0
+_NAMES = {"read": "metrics", "occupancy": "processes"}  # of calls, in reports; the others have their own
 Sweep = Literal["read", "health", "occupancy"]
 
 
 class Collector(Protocol):
     """What the agent asks for readings. Its calls never raise and never take for ever."""
+
+    @property
+    def missed_deadlines(self) -> Mapping[str, int]:
+        """How often a step did not return in time, by the collector (as reports name it) that it was of."""
+        ...
 
     async def inventory(self) -> Inventory:
         """List the GPUs, those known before and missing now included."""
@@ -73,6 +80,11 @@ class InlineCollector:
     def __init__(self, source: Source) -> None:
         """Take the source over: `close` closes it."""
         self._source = source
+
+    @property
+    def missed_deadlines(self) -> Mapping[str, int]:
+        """See Collector. There is no deadline."""
+        return {}
 
     async def inventory(self) -> Inventory:
         """See Collector."""
@@ -128,6 +140,12 @@ class ChildCollector:
         self._unkillable: list[Child] = []
         self._fault: Fault | None = None
         self._lock = asyncio.Lock()
+        self._missed: Counter[str] = Counter()
+
+    @property
+    def missed_deadlines(self) -> Mapping[str, int]:
+        """See Collector."""
+        return self._missed
 
     @property
     def pid(self) -> int | None:
@@ -246,6 +264,8 @@ class ChildCollector:
         answer = await child.ask(request, take, ends_at)
         if isinstance(answer, Stopped):
             await self._discard()
+            if answer.reason is Reason.HUNG:
+                self._missed[_NAMES.get(request.call, request.call)] += 1
             self._note(replace(answer, subject=answer.subject and _subject(request.call, answer.subject)))
         elif answer.fault is not None:
             # an upgraded driver needs the library loaded anew, an unloading one all handles gone: a new child

@@ -58,6 +58,11 @@ class AgentSettings(loader.Settings):
     nvml_deadline_s: Seconds = Field(
         default=2.0, description="Seconds after which a call on one GPU counts as hung."
     )
+    journal_xids: bool = Field(
+        default=False,
+        description="Take Xids from the kernel's messages in the journal as well (true or false); the user "
+        "must be in the group systemd-journal.",
+    )
     state_dir: Path | None = Field(
         default=None,
         description="Folder that keeps queue and identity over restarts, one agent's own; systemd's "

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from gpuforge_agent.sources.base import GpuIdentity, Reading
+from gpuforge_agent.sources.base import GpuIdentity, Reading, Xid
+from gpuforge_agent.timetable import Run
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -37,6 +38,9 @@ class NodeFigures:
     lost: int = 0
     counts: Counts = field(default_factory=Counts)
     clock_offset_s: float | None = None
+    runs: Sequence[Run] = ()
+    missed_deadlines: Mapping[str, int] = field(default_factory=dict)
+    xids: Mapping[Xid, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +71,9 @@ _FIGURES: Mapping[str, tuple[str, float, str]] = {
 }
 
 
+_WITHOUT_DEADLINE = frozenset({"host", "journal"})  # they call no driver
+
+
 def exposition(version: str, nodes: Sequence[NodeFigures]) -> str:
     """All families, each value with its node's name."""
     families = [
@@ -77,6 +84,7 @@ def exposition(version: str, nodes: Sequence[NodeFigures]) -> str:
             values=[({"version": version}, 1)],
         ),
         *_of_agent(nodes),
+        *_of_collectors(nodes),
         *_of_gpus(nodes),
     ]
     return "".join(f"{line}\n" for family in families for line in family.lines())
@@ -128,6 +136,39 @@ def _of_agent(nodes: Sequence[NodeFigures]) -> Iterator[_Family]:
     )
 
 
+_COLLECTORS: Mapping[str, tuple[Literal["gauge", "counter"], str, Callable[[Run], float]]] = {
+    "duration_seconds": ("gauge", "How long the last run of a collector took.", lambda run: run.duration_s),
+    "last_run_timestamp_seconds": (
+        "gauge", "When the last run of a collector began.", lambda run: run.ran_at.timestamp()
+    ),
+    "unread": ("gauge", "GPUs that the last run has nothing of; of host, figures.", lambda run: run.failed),
+    "runs_total": ("counter", "Runs of a collector.", lambda run: run.runs),
+    "failures_total": ("counter", "Runs that had nothing of some GPU.", lambda run: run.failures),
+}  # fmt: skip
+
+
+def _of_collectors(nodes: Sequence[NodeFigures]) -> Iterator[_Family]:
+    runs = [({"node": node.hostname, "collector": run.what.name}, run) for node in nodes for run in node.runs]
+    for name, (kind, about, value) in _COLLECTORS.items():
+        yield _Family(
+            name=f"gpuforge_agent_collector_{name}",
+            kind=kind,
+            about=about,
+            values=[(labels, value(run)) for labels, run in runs],
+        )
+    yield _Family(
+        name="gpuforge_agent_collector_deadlines_missed_total",
+        kind="counter",
+        about="Calls of the driver that did not return in time: each cost a reader process.",
+        values=[
+            ({"node": node.hostname, "collector": run.what.name}, node.missed_deadlines.get(run.what.name, 0))
+            for node in nodes
+            for run in node.runs
+            if run.what.name not in _WITHOUT_DEADLINE
+        ],
+    )
+
+
 def _of_gpus(nodes: Sequence[NodeFigures]) -> Iterator[_Family]:
     known = [(_labels(node, reading), reading) for node in nodes for reading in node.readings]
     for measure, (name, factor, about) in _FIGURES.items():
@@ -137,6 +178,16 @@ def _of_gpus(nodes: Sequence[NodeFigures]) -> Iterator[_Family]:
             about=about,
             values=[(labels, _scaled(getattr(reading, measure), factor)) for labels, reading in known],
         )
+    yield _Family(
+        name="gpuforge_gpu_xids_total",
+        kind="counter",
+        about="Xids of a GPU since the agent started, by NVIDIA's number.",
+        values=[
+            ({"node": node.hostname, "uuid": xid.uuid, "code": str(xid.code)}, count)
+            for node in nodes
+            for xid, count in node.xids.items()
+        ],
+    )
     yield _Family(
         name="gpuforge_gpu_missing",
         kind="gauge",

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
 from gpuforge_agent.collector import Collector
 from gpuforge_agent.gauges import Gauges
+from gpuforge_agent.journal import KernelLog, LoggedXid
 from gpuforge_agent.processes import Owner, Owners
 from gpuforge_agent.sampler import Sampler
-from gpuforge_agent.sources.base import MEASURES, Health, Occupancy, Reading, Reason, Xid
+from gpuforge_agent.sources.base import (
+    MEASURES,
+    GpuIdentity,
+    Health,
+    Inventory,
+    Occupancy,
+    Reading,
+    Reason,
+    Xid,
+)
+from gpuforge_agent.sources.pci import place_of
 from gpuforge_agent.timetable import Collecting, Run, Timetable
+from gpuforge_agent.witnesses import Witness, Witnesses
 from gpuforge_shared.clock import Clock
 from gpuforge_shared.wire.health import MAX_XIDS
+
+logger = logging.getLogger(__name__)
 
 Report = dict[str, object]
 
@@ -28,6 +43,7 @@ _GRAVE = (
     "remap_failed",
     "recovery_action",
 )
+SAME_XID_S = 60.0  # or three samples: NVML and the kernel's log tell of one Xid that far apart at most
 _WORD = 64
 _SENTENCE = 1024
 
@@ -68,8 +84,9 @@ class Checkup:
         *,
         disk: Path = Path("/"),
         owners: Owners | None = None,
+        kernel_log: KernelLog | None = None,
     ) -> None:
-        """`disk`: a folder on the file system that the node tells of."""
+        """`disk`: a folder on the file system that the node tells of. `kernel_log`: tells of Xids as well."""
         self._collector = collector
         self._sampler = sampler
         self._timetable = timetable
@@ -80,6 +97,9 @@ class Checkup:
             for name in ("health", "processes")
         )
         self._host = Collecting(name="host", period_s=periods.health_s)
+        self._journal = Collecting(name="journal", period_s=periods.xids_s)
+        self._kernel_log = kernel_log
+        self.witnesses = Witnesses(max(SAME_XID_S, 3 * periods.xids_s))
         self._gauges = Gauges(disk)
         self._owners = owners or Owners()
         self._healths: Mapping[str, Health] = {}
@@ -95,11 +115,25 @@ class Checkup:
         await self._sampler.sample()
         xids = await self._timetable.run(self._xids, self._collector.xids(), lambda _: 0)
         now = self._clock()
-        self._pending = [*self._pending, *(_Seen(xid, now) for xid in xids)][-MAX_XIDS:]
+        self._note("nvml", ((xid, now) for xid in xids))
+        if self._kernel_log is not None:
+            await self._look_into(self._kernel_log)
         if self._timetable.is_due(self._health):
             await self._look()
         if self._pending or self._state() != self._told:
             self.news.set()
+
+    def _note(self, witness: Witness, seen: Iterable[tuple[Xid, datetime]]) -> None:
+        fresh = (_Seen(xid, at) for xid, at in seen if self.witnesses.is_news(witness, xid, at))
+        self._pending = [*self._pending, *fresh][-MAX_XIDS:]
+
+    async def _look_into(self, kernel_log: KernelLog) -> None:
+        async def taken() -> tuple[LoggedXid, ...]:
+            return kernel_log.take()
+
+        deaf = kernel_log.problem is not None
+        logged = await self._timetable.run(self._journal, taken(), lambda _: int(deaf))
+        self._note("journal", _placed(logged, self._sampler.inventory))
 
     async def _look(self) -> None:
         run = self._timetable.run
@@ -154,13 +188,16 @@ class Checkup:
         return {
             "gpu_id": gpu_id,
             "unreadable": self._absence() if reading is None else _worst(reading, health),
-            "health": health and _told_health(health),
+            "health": health and _told_health(health, hears_xids=self._hears_log()),
             "processes": self._told_processes(occupancy),
             "processes_missing": occupancy and occupancy.reason,
             "xids": [
                 {"code": seen.xid.code, "seen_at": seen.at} for seen in self._pending if seen.xid.uuid == uuid
             ],
         }
+
+    def _hears_log(self) -> bool:
+        return self._kernel_log is not None and self._kernel_log.problem is None
 
     def _absence(self) -> Reason:
         """Why a GPU that is registered was never seen by this process."""
@@ -196,9 +233,22 @@ def _worst(reading: Reading, health: Health | None) -> Reason | None:
     return reason
 
 
-def _told_health(health: Health) -> Report:
+def _placed(logged: Iterable[LoggedXid], inventory: Inventory) -> Iterator[tuple[Xid, datetime]]:
+    """With the GPUs in those places, those included that do not answer any more."""
+    cards: dict[object, GpuIdentity] = {
+        place_of(gpu.pci_bus_id): gpu for gpu in (*inventory.absent, *inventory.gpus) if gpu.pci_bus_id
+    }
+    for each in logged:
+        if (gpu := cards.get(each.place)) is not None:
+            yield Xid(uuid=gpu.uuid, code=each.code), each.at
+        else:
+            logger.warning("Xid %d of a GPU that NVML never listed", each.code, extra={"place": each.place})
+
+
+def _told_health(health: Health, *, hears_xids: bool) -> Report:
     instances = None if "mig_instances" in health.missing else [asdict(each) for each in health.mig_instances]
-    return {**health.figures, "mig_instances": instances, "missing": health.missing}
+    missing = {name: why for name, why in health.missing.items() if not (hears_xids and name == "xids")}
+    return {**health.figures, "mig_instances": instances, "missing": missing}
 
 
 def _told_run(run: Run) -> Report:

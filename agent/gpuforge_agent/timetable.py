@@ -30,6 +30,10 @@ class Run:
     duration_s: float
     failed: int
     """GPUs it has nothing of; of the host, figures."""
+    runs: int = 1
+    """Since the agent started, this one included …"""
+    failures: int = 0
+    """… and those of them that had nothing of something."""
 
 
 class Timetable:
@@ -55,10 +59,13 @@ class Timetable:
         ran_at, began = self._world.clock(), self._world.monotonic()
         self._due[what.name] = began + what.period_s
         answer = await act
+        before, missed = self._runs.get(what.name), failed(answer)
         self._runs[what.name] = Run(
             what=what,
             ran_at=ran_at,
             duration_s=self._world.monotonic() - began,
-            failed=failed(answer),
+            failed=missed,
+            runs=1 + (before.runs if before else 0),
+            failures=(missed > 0) + (before.failures if before else 0),
         )
         return answer

@@ -154,6 +154,43 @@ async def test_systemd_hears_ready_the_watchdog_and_the_end(plane: FakeControlPl
     assert heard[-1] == "STOPPING=1"
 
 
+@pytest.mark.parametrize(
+    ("socket_", "source", "ends"),
+    [
+        pytest.param("@gpuforge-test-nobody-hears", "nvml", True, id="under systemd"),
+        pytest.param("@gpuforge-test-nobody-hears", "simulated", False, id="without a driver to wait for"),
+        pytest.param(None, "nvml", False, id="where nobody would start it again"),
+    ],
+)
+async def test_it_ends_for_systemd_to_start_it_with_the_devices_of_a_driver_that_came(
+    plane: FakeControlPlane,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    socket_: str | None,
+    source: str,
+    ends: bool,
+) -> None:
+    monkeypatch.setattr(app, "DRIVER_S", 0.01)
+    devices = tmp_path / "devices"
+    devices.write_text("Character devices:\n  1 mem\n195 nvidia\n")
+    supervisor = Supervisor(socket=socket_, devices=devices)
+    agent = RunningAgent(plane.url, KEY, source=source, nvml_library="/nowhere/libnvidia-ml.so.1")
+    stop = asyncio.Event()
+    running = asyncio.create_task(run_until(stop, agent.settings, supervisor=supervisor))
+    await plane.until(lambda now: "gpu" in now.nodes)
+    assert not stop.is_set()
+    devices.write_text("Character devices:\n  1 mem\n195 nvidia\n236 nvidia-caps\n")
+    if ends:
+        await stop.wait()
+    else:
+        beats = plane.nodes["gpu"]["beats"]
+        await plane.until(lambda now: now.nodes["gpu"]["beats"] > beats + 1)
+        assert not stop.is_set()
+        stop.set()
+    async with asyncio.timeout(20):
+        await running
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 async def test_a_signal_ends_it_with_what_is_left_delivered(
     plane: FakeControlPlane, number: signal.Signals

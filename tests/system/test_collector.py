@@ -83,6 +83,7 @@ async def test_a_hung_gpu_is_left_alone_until_its_time_then_tried_last_then_heal
 async def test_two_hang_and_both_are_named(fakenvml: FakeNvml, collector: ChildCollector) -> None:
     fakenvml.show(hanging(eight_gpus(), 2, 6))
     assert_only_missing(await collector.read(), {2: Reason.HUNG, 6: Reason.HUNG})
+    assert collector.missed_deadlines == {"metrics": 2}
 
 
 async def test_what_there_was_no_time_for_is_not_called_hung(
@@ -104,6 +105,7 @@ async def test_a_slot_that_hangs_while_listing_costs_only_itself(
     fakenvml.show(host.with_gpu(4, host.gpus[4].hanging()))
     inventory = await collector.inventory()
     assert inventory.unidentified == {4: Reason.HUNG}
+    assert collector.missed_deadlines == {"inventory": 1}
     assert [gpu.index for gpu in inventory.absent] == [4]
     assert_only_missing(await collector.read(), {4: Reason.HUNG})
     for _ in ("heals", "and once more, after no longer a wait"):
@@ -137,6 +139,7 @@ async def test_a_library_that_crashes_on_a_gpu_costs_only_that_gpu(
     host = eight_gpus()
     fakenvml.show(host.with_gpu(1, replace(host.gpus[1], crashes=[HANGING_CALL])))
     assert_only_missing(await collector.read(), {1: Reason.READER_DIED})
+    assert collector.missed_deadlines == {}
     fakenvml.show(host)
     clock.now += 15
     assert_only_missing(await collector.read(), {})
@@ -240,7 +243,10 @@ async def test_a_reader_that_outlasts_the_kill_is_abandoned_and_only_one(
     clock.now += 60
     assert_only_missing(await collector.read(), {})
     monkeypatch.undo()
+    last = collector._child
     await collector.close()
+    assert last is not None
+    await last._process.wait()  # it is killed, which on a busy machine takes longer than this `kill_s`
     assert readers_of_this_process() == set()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gpuforge_shared import apikey
-from tests.booted import Booted, booted
+from tests.booted import WRITES_JOURNALS, Booted, booted
 from tests.conftest import require
 from tests.tiers import CONTAINER
 
@@ -120,6 +120,48 @@ def state_outlives_an_upgrade(system: Booted) -> None:
     assert system.run(first) == sample
 
 
+def the_kernels_xids_are_taken_with_the_drop_in(system: Booted) -> None:
+    """By the real journalctl, under the unit's protection; what a program writes of Xids is nobody's word."""
+    drop_in = f"/usr/share/{AGENT}/drop-ins/journal-xids.conf"
+    system.run(
+        f"install -D -m 644 -t /etc/systemd/system/{AGENT}.service.d {drop_in} && systemctl daemon-reload"
+        f" && echo 'metrics_listen = \"9835\"' >> /etc/gpuforge/agent.toml && systemctl restart {AGENT}"
+    )
+    card = "NVRM: Xid (PCI:0000:18:00)"  # where the first simulated GPU is
+    system.run(f"logger -p kern.crit '{card}: 48, forged'; journalctl --sync")
+    folder = system.run("dirname $(journalctl --header | sed -n 's/^File path: //p' | head -1)").strip()
+    # of this boot, as the agent sees it: the container's name for it is not in the agent's own /proc
+    boot = f"/proc/{system.shown(AGENT, 'MainPID')}/root/proc/sys/kernel/random/boot_id"
+    entry = (
+        f"__REALTIME_TIMESTAMP=$(date +%s%6N)\\n_BOOT_ID=$(tr -d - < {boot})\\n"
+        f"_TRANSPORT=kernel\\nMESSAGE={card}: 79, pid=1\\n\\n"
+    )
+    system.run(f'printf "{entry}" > /tmp/entry; /{WRITES_JOURNALS} -o {folder}/kernel.journal /tmp/entry')
+    shown = f"{FETCH} http://127.0.0.1:9835/metrics"
+    system.wait(lambda: "gpuforge_gpu_xids_total{" in system.run(shown, check=False))
+    told = [line for line in system.run(shown).splitlines() if line.startswith("gpuforge_gpu_xids_total{")]
+    assert len(told) == 1
+    assert 'code="79"} 1' in told[0]
+
+
+def a_driver_that_comes_restarts_it(system: Booted) -> float:
+    """So that the device policy is made anew; how long it took, in seconds."""
+    system.run(
+        f"cp /proc/devices /etc/devices && mkdir -p /run/systemd/system/{AGENT}.service.d"
+        f" && cd /run/systemd/system/{AGENT}.service.d"
+        " && printf '[Service]\\nBindReadOnlyPaths=/etc/devices:/proc/devices\\n' > devices.conf"
+        " && sed -i 's/^source = .*/source = \"nvml\"/' /etc/gpuforge/agent.toml"
+        f" && systemctl daemon-reload && systemctl restart {AGENT}"
+    )
+    pid = system.shown(AGENT, "MainPID")
+    system.run("echo '236 nvidia-caps' >> /etc/devices")
+    took = system.wait(lambda: restarted(system, AGENT, pid))
+    assert "a driver came" in system.run(f"journalctl -u {AGENT} --no-pager")
+    system.run("rm /etc/devices /run/systemd/system/gpuforge-agent.service.d/devices.conf")
+    system.run("systemctl daemon-reload")
+    return took
+
+
 def test_the_life_of_an_agent(
     system: Booted, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
@@ -140,6 +182,8 @@ def test_the_life_of_an_agent(
 
     record_testsuite_property("stopped to active, s", a_stopped_loop_is_restarted(system))
     state_outlives_an_upgrade(system)
+    the_kernels_xids_are_taken_with_the_drop_in(system)
+    record_testsuite_property("driver to active, s", a_driver_that_comes_restarts_it(system))
 
     system.run(f"dpkg -r {AGENT}")
     assert system.run(f"ls {STATE} /etc/gpuforge/agent.key")

@@ -12,6 +12,7 @@ import pytest
 
 from gpuforge_agent.collector import InlineCollector
 from gpuforge_agent.health import Checkup, Periods, unreadable
+from gpuforge_agent.journal import KernelLog, LoggedXid
 from gpuforge_agent.processes import Owners
 from gpuforge_agent.sampler import Sampler
 from gpuforge_agent.sources.base import (
@@ -73,7 +74,7 @@ class Ward(InlineCollector):
 class Nurse:
     """A checkup of a ward, and what a control plane would be told."""
 
-    def __init__(self, tmp_path: Path) -> None:
+    def __init__(self, tmp_path: Path, kernel_log: KernelLog | None = None) -> None:
         self.ward = Ward()
         self.clock = HandClock()
         world = World(clock=lambda: NOW, draw=REAL.draw, monotonic=self.clock)
@@ -83,8 +84,9 @@ class Nurse:
         )
         periods = Periods(xids_s=5.0, health_s=30.0, deadline_s=2.0)
         self.checkup = Checkup(
-            self.ward, sampler, timetable, world.clock, periods, owners=Owners(tmp_path, tmp_path / "passwd")
-        )
+            self.ward, sampler, timetable, world.clock, periods,
+            owners=Owners(tmp_path, tmp_path / "passwd"), kernel_log=kernel_log,
+        )  # fmt: skip
         self.gpu_ids = {uuid: number for number, uuid in enumerate(self.ward.uuids, 1)}
 
     async def round(self, seconds: float = 5.0) -> bool:
@@ -202,6 +204,50 @@ async def test_an_xid_that_comes_while_a_report_is_under_way_is_not_taken_for_to
     nurse.checkup.delivered(mark)
     assert nurse.checkup.news.is_set()
     assert [xid["code"] for xid in nurse.tell()["gpus"][0]["xids"]] == [79]
+
+
+class Log(KernelLog):
+    """A kernel's log that says what a test lets it say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.problem = None
+
+    def say(self, place: tuple[int, int, int], code: int) -> None:
+        self._waiting.append(LoggedXid(place=place, code=code, at=NOW))
+
+
+FIRST = (0, 0x18, 0)  # where a simulated host has its first GPU
+
+
+async def test_what_nvml_does_not_tell_is_told_by_the_kernels_log_and_once_if_both_do(tmp_path: Path) -> None:
+    log = Log()
+    nurse = Nurse(tmp_path, log)
+    uuid = nurse.ward.uuids[0]
+    nurse.ward.new_xids = (Xid(uuid=uuid, code=48),)
+    for code in (48, 79):
+        log.say(FIRST, code)
+    log.say((0, 0xEE, 0), 79)  # of a card that nobody ever listed
+    assert await nurse.round()
+    report = nurse.tell()
+    assert [[xid["code"] for xid in gpu["xids"]] for gpu in report["gpus"]] == [[48, 79], []]
+    assert nurse.checkup.witnesses.counts == {Xid(uuid=uuid, code=48): 1, Xid(uuid=uuid, code=79): 1}
+    nurse.ward.new_xids = (Xid(uuid=uuid, code=79),)  # NVML tells it after all
+    assert not await nurse.round()
+
+
+async def test_a_log_that_cannot_be_followed_is_a_collector_that_fails(tmp_path: Path) -> None:
+    log = Log()
+    nurse = Nurse(tmp_path, log)
+    deaf = Health(uuid=nurse.ward.uuids[0], index=0, missing={"xids": Reason.NOT_SUPPORTED})
+    nurse.ward.healths[deaf.uuid] = deaf
+    for problem, missing in ((None, {}), ("no permission", {"xids": "not_supported"})):
+        log.problem = problem
+        await nurse.round()
+        report = nurse.tell()
+        (run,) = [each for each in report["collectors"] if each["name"] == "journal"]
+        assert (run["succeeded"], run["failed"]) == (problem is None, int(problem is not None))
+        assert report["gpus"][0]["health"]["missing"] == missing
 
 
 async def test_a_driver_that_is_gone_is_told_of_the_node_and_of_every_gpu_ever_registered(

@@ -10,7 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gpuforge_agent import metrics_server
 from gpuforge_agent.exposition import Counts, NodeFigures, exposition
-from gpuforge_agent.sources.base import GpuIdentity, Reading, Reason
+from gpuforge_agent.sources.base import GpuIdentity, Reading, Reason, Xid
+from gpuforge_agent.timetable import Collecting, Run
 
 NOW = datetime(2026, 5, 9, tzinfo=UTC)
 CARD = GpuIdentity(uuid="GPU-0", index=0, model="NVIDIA H100", vram_mb=81_559, pci_bus_id=None)
@@ -21,6 +22,14 @@ WELL = Reading(
 NODE = NodeFigures(
     hostname='gpu"1\\', gpus=(CARD,), readings=(WELL,), read_at=NOW, queued=16, lost=3,
     counts=Counts(delivered=100, refused=2, newest_at=NOW), clock_offset_s=-0.25,
+    runs=(
+        Run(
+            what=Collecting(name="metrics", period_s=5), ran_at=NOW, duration_s=0.25, failed=1, runs=7,
+            failures=2,
+        ),
+        Run(what=Collecting(name="host", period_s=30), ran_at=NOW, duration_s=0.5, failed=0),
+    ),
+    missed_deadlines={"metrics": 3}, xids={Xid(uuid="GPU-0", code=48): 2},
 )  # fmt: skip
 ON_CARD = {"node": 'gpu"1\\', "gpu": "0", "uuid": "GPU-0", "model": "NVIDIA H100"}
 
@@ -46,6 +55,21 @@ def test_every_figure_is_there_in_base_units_and_what_is_missing_says_why() -> N
         "gpuforge_agent_newest_delivered_timestamp_seconds": [(node, NOW.timestamp())],
         "gpuforge_agent_last_reading_timestamp_seconds": [(node, NOW.timestamp())],
         "gpuforge_agent_clock_offset_seconds": [(node, -0.25)],
+        **{
+            f"gpuforge_agent_collector_{name}": [
+                ({**node, "collector": "metrics"}, metrics),
+                ({**node, "collector": "host"}, host),
+            ]
+            for name, metrics, host in (
+                ("duration_seconds", 0.25, 0.5),
+                ("unread", 1, 0),
+                ("runs_total", 7, 1),
+                ("failures_total", 2, 0),
+                ("last_run_timestamp_seconds", NOW.timestamp(), NOW.timestamp()),
+            )
+        },
+        "gpuforge_agent_collector_deadlines_missed_total": [({**node, "collector": "metrics"}, 3)],
+        "gpuforge_gpu_xids_total": [({**node, "uuid": "GPU-0", "code": "48"}, 2)],
         "gpuforge_gpu_utilization_ratio": [(ON_CARD, pytest.approx(0.87))],
         "gpuforge_gpu_memory_used_bytes": [(ON_CARD, 2**30)],
         "gpuforge_gpu_memory_total_bytes": [(ON_CARD, 81_559 * 2**20)],

@@ -1,10 +1,23 @@
 """What the kernel knows of the cards on the PCI bus: it can be asked without touching, or waking, a card."""
 
 from pathlib import Path
+from typing import TypeAlias
 
 DEVICES = Path("/sys/bus/pci/devices")
 NVIDIA = "0x10de"
 DISPLAY_CLASS = "0x03"  # VGA (0x0300) and 3D controllers (0x0302); a card's sound function is 0x0403
+
+Place: TypeAlias = tuple[int, int, int]
+"""Where a card is: domain, bus, device."""
+
+
+def place_of(pci_bus_id: str) -> Place | None:
+    """The place that `0000:3b:00`, in sysfs `0000:3b:00.0`, in NVML `00000000:3B:00.0` names, if any."""
+    try:
+        domain, bus, device = (int(part, 16) for part in pci_bus_id.partition(".")[0].split(":"))
+    except ValueError:
+        return None
+    return domain, bus, device
 
 
 class PciBus:

@@ -163,7 +163,7 @@ class _Demo:
 
         key = read_key(self._folder.admin_key) or ""
         async with RestClient(self._options.url, key, user_agent="gpuforge-demo") as client:
-            await work(client, list(self._clusters.values()))
+            await work(client, list(self._clusters.values()), sum(share.gpus for share in self._fleet))
 
     async def _wait_for_gpus(self, client: RestClient, ids: Mapping[str, int]) -> None:
         """Until every GPU has reported. A cluster that is complete is not asked again."""

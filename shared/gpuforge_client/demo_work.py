@@ -17,7 +17,13 @@ from gpuforge_shared.errors import Conflict, GPUForgeError, NotFound
 
 TURN_S = 4.0
 MOST_WAITING = 4  # jobs in each cluster's queue; beyond, none are added
-_TENANTS = (("NovAI Labs", 40, "enterprise"), ("Acme ML", 32, "pro"), ("Helix Bio", 12, "starter"))
+# name, the share of the fleet that it may use at once, plan
+_TENANTS = (
+    ("NovAI Labs", 40 / 96, "enterprise"),
+    ("Acme ML", 32 / 96, "pro"),
+    ("Helix Bio", 12 / 96, "starter"),
+)
+_GPUS_A_JOB = 500  # of the fleet, for each job that a cluster gets in a turn: large fleets fill as well
 _NAMES = ("finetune", "pretrain", "evaluation", "embeddings", "distillation", "notebook", "sweep")
 _GPUS = (1, 1, 2, 2, 4, 8, 16)
 _SHOW_BLOCKED_S = 90.0  # then its owner thinks better of it
@@ -80,7 +86,7 @@ def over(jobs: Sequence[_Job], now: datetime) -> list[int]:
 def wanted(
     jobs: Sequence[_Job], cluster_ids: Sequence[int], tenant_ids: Sequence[int], draw: random.Random
 ) -> list[Submission]:
-    """One more job for each cluster whose queue is short."""
+    """One more job for each place: for each mention of a cluster, if its queue is short."""
     waiting = [job.cluster_id for job in jobs if job.status in ("queued", "blocked")]
     return [
         Submission(
@@ -96,14 +102,23 @@ def wanted(
     ]
 
 
-async def work(client: RestClient, cluster_ids: Sequence[int], clock: Clock = utc_now) -> None:
-    """Keep the clusters at work until cancelled. What the control plane refuses is left for the next turn."""
+def quotas(gpus: int) -> list[tuple[str, int, str]]:
+    """The demo's tenants on a fleet of that size: name, quota, plan."""
+    return [(name, max(1, round(share * gpus)), plan) for name, share, plan in _TENANTS]
+
+
+async def work(client: RestClient, cluster_ids: Sequence[int], gpus: int, clock: Clock = utc_now) -> None:
+    """Keep the clusters with so many GPUs in all at work until cancelled.
+
+    What the control plane refuses is left for the next turn.
+    """
     draw = random.Random()  # noqa: S311  # no secret
     tenant_ids: list[int] = []
     while True:
         try:
-            tenant_ids = tenant_ids or await _tenants(client)
-            await _turn(client, cluster_ids, tenant_ids, draw, clock())
+            tenant_ids = tenant_ids or await _tenants(client, gpus)
+            places = list(cluster_ids) * (1 + gpus // _GPUS_A_JOB)
+            await _turn(client, places, tenant_ids, draw, clock())
         except NotFound:
             tenant_ids = []  # somebody deleted a tenant: see who is left
         except GPUForgeError:
@@ -136,10 +151,10 @@ async def _move(client: RestClient, job_id: int, status: str) -> None:
         await client.patch(f"/api/jobs/{job_id}", _Job, body={"status": status})
 
 
-async def _tenants(client: RestClient) -> list[int]:
+async def _tenants(client: RestClient, gpus: int) -> list[int]:
     """The demo's tenants, made where they are missing."""
     known = {tenant.name: tenant.id async for tenant in client.pages("/api/tenants", list[_Record])}
-    for name, quota, tier in _TENANTS:
+    for name, quota, tier in quotas(gpus):
         if name not in known:
             body = {"name": name, "gpu_quota": quota, "plan_tier": tier}
             known[name] = (await client.post("/api/tenants", _Record, body=body)).id

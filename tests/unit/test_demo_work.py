@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from gpuforge_client.demo_work import MOST_WAITING, _Job, length_s, over, wanted
+from gpuforge_client.demo_work import MOST_WAITING, _Job, length_s, over, quotas, wanted
 from gpuforge_shared.wire.jobs import JobCreate
 
 START = datetime(2026, 5, 9, tzinfo=UTC)
@@ -42,3 +42,15 @@ def test_what_is_wanted_is_what_the_api_takes() -> None:
     for seed in range(50):
         for submission in wanted([], [1, 2], [5], random.Random(seed)):
             JobCreate.model_validate_json(msgspec.json.encode(submission.body()))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "expected"),
+    [
+        pytest.param(8, [3, 3, 1], id="one node"),
+        pytest.param(96, [40, 32, 12], id="as it comes"),
+        pytest.param(8000, [3333, 2667, 1000], id="large"),
+    ],
+)
+def test_quotas_follow_the_fleet(gpus: int, expected: list[int]) -> None:
+    assert [quota for _, quota, _ in quotas(gpus)] == expected

@@ -109,6 +109,9 @@ async def test_a_large_fleet_is_read_from_what_is_rolled_up(
     by_samples = await leaks(work)
     monkeypatch.setattr(leakage, "MOST_SAMPLES", 0)
     by_rollups = await leaks(work)
+    await look(work)
+    noted = await leaks(work)
+    assert noted == by_rollups
     for found in (by_samples, by_rollups):
         assert [gpu["gpu_id"] for gpu in found["idle_gpus"]] == [idle]
         assert found["idle_gpus"][0]["idle_since"] == "2026-05-09T12:20:00Z"
@@ -118,6 +121,38 @@ async def test_a_large_fleet_is_read_from_what_is_rolled_up(
         "2026-05-09T12:35:00Z",
         "2026-05-09T13:05:00Z",
     )
+
+
+async def test_in_a_large_fleet_what_the_leader_noted_holds_until_the_job_ends(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Idle, silent and used; then the idle one changes hands, and idles on in its new ones."""
+    monkeypatch.setattr(leakage, "MOST_SAMPLES", 0)
+    await work.cluster(4)
+    tenant_id = await work.tenant()
+    (idle,), (silent, used) = await held(work, tenant_id, 1, 2)
+    await told(work, {ago: {idle: 2.0, used: 60.0} for ago in range(0, 56, 2)})
+    work.plane.clock.forward(minutes=7)
+    await roll_up(work.plane.database, work.plane.clock(), work.plane.token, work.plane.api.kept)
+    for _ in range(2):  # the same half hour: noted once
+        await look(work)
+        found = await leaks(work)
+        assert [gpu["gpu_id"] for gpu in found["idle_gpus"]] == [idle]
+        assert [gpu["gpu_id"] for gpu in found["no_telemetry"]] == [silent]
+    other = await work.plane.holder_of(permissions=["read"], tenant_id=await work.tenant(name="other"))
+    assert (await other.read("/api/dashboard/leakage"))["idle_gpus"] == []
+    await work.move(1, "completed")
+    assert (await leaks(work))["idle_gpus"] == []
+    await work.beat()
+    await work.running(1, 1, tenant_id=tenant_id)
+    assert (await leaks(work))["idle_gpus"] == []
+
+
+async def look(work: Work) -> None:
+    """What the leader does every half a minute."""
+    since = START - timedelta(days=1)
+    plane = work.plane
+    await run_evaluation(plane.database, plane.clock, plane.token, hearing_since=since, seconds=30)
 
 
 async def test_the_price_is_the_tenants_own_and_dear_gpus_come_first(work: Work) -> None:

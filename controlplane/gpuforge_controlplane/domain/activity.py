@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from gpuforge_controlplane.domain.readings import HELD_FOR_S
-from gpuforge_controlplane.domain.watched import View
+from gpuforge_controlplane.domain.watched import View, Watched
 
 IDLE_BELOW_PCT = 10.0
 
@@ -21,6 +21,16 @@ class Activity(NamedTuple):
     idle_long: int
     told: int
     used_pct: float
+
+
+def unused(watched: Watched, since: float) -> list[tuple[int, float | None]]:
+    """GPUs that jobs have held from `since` on (Unix seconds) and that idled on average over the half hour
+    from then on, with that mean in percent; None for those without telemetry."""
+    return [
+        (holding.gpu_id, holding.mean_pct)
+        for holding in watched.holdings
+        if holding.since <= since and (holding.mean_pct is None or holding.mean_pct < IDLE_BELOW_PCT)
+    ]
 
 
 def activity(view: View) -> Mapping[tuple[int, str], Activity]:

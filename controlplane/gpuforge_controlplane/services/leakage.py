@@ -14,7 +14,7 @@ from gpuforge_controlplane.domain.pricing import CURRENCY, cents_of, dollars, pr
 from gpuforge_controlplane.services.context import Context
 from gpuforge_controlplane.services.metering import pending_segments
 from gpuforge_controlplane.services.usage import hours, midnight
-from gpuforge_controlplane.storage import kpis, leakage, ledger, rates, rollups, tenants
+from gpuforge_controlplane.storage import kpis, leakage, ledger, rates, rollups, tenants, unused
 from gpuforge_controlplane.storage.leakage import HeldRow, InvoiceSpan, UsageSum
 from gpuforge_shared.wire import leakage as wire
 
@@ -79,13 +79,18 @@ async def revenue_leakage(ctx: Context) -> wire.Leakage:
 
 
 async def _held(ctx: Context) -> tuple[Period, list[HeldGpu]]:
-    """The window, and what jobs have held all through it: out of samples where these are few enough."""
+    """The window, and what jobs have held all through it: out of samples where these are few enough, else at
+    least what of it was not used, as the leader noted it."""
     own, reach = ctx.principal.tenant_id, rules.IDLE_FOR.total_seconds() / SAMPLE_EVERY_S
     done = await rollups.progress(ctx.tx)
     if done is None or await leakage.fleet_size(ctx.tx) * reach <= MOST_SAMPLES:
         window = Period(ctx.now - rules.IDLE_FOR, ctx.now)
         return window, await leakage.held_by_samples(ctx.tx, window.since, window.until, own)
-    window = Period(done - rules.IDLE_FOR, done)
+    noted = await unused.until(ctx.tx)
+    if noted is not None:
+        window = Period(noted - rules.IDLE_FOR, noted)
+        return window, await unused.held(ctx.tx, window.since, own)
+    window = Period(done - rules.IDLE_FOR, done)  # no leader has looked yet
     return window, await leakage.held_by_rollups(ctx.tx, window.since, window.until, own)
 
 

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
+from gpuforge_controlplane.domain import activity as activities
 from gpuforge_controlplane.domain.activity import Activity, activity
 from gpuforge_controlplane.domain.alerts import OpenEvent, Transition, judge
 from gpuforge_controlplane.domain.buckets import start_of
 from gpuforge_controlplane.domain.rules import Rule
 from gpuforge_controlplane.domain.watched import View, Watched
 from gpuforge_controlplane.services.alerts import rules
-from gpuforge_controlplane.storage import alerts, fleet_use, kpis, leases, watch
+from gpuforge_controlplane.storage import alerts, fleet_use, kpis, leases, means, unused, watch
 from gpuforge_controlplane.storage.database import Database
 from gpuforge_controlplane.storage.fleet_use import Use
 from gpuforge_shared.clock import Clock
@@ -34,6 +35,7 @@ async def run_evaluation(
         known = await rules(tx)
         events = await alerts.open_events(tx)
         watched = await watch.load(tx, now, hearing_since)
+        rolled, noted = await means.rolled_until(tx, now), await unused.until(tx)
     # In a thread: at 100,000 GPUs this takes a while, and requests are to go on.
     changes, seen = await asyncio.to_thread(_judge, known, watched, events, now.timestamp())
     async with database.write() as tx:
@@ -42,6 +44,9 @@ async def run_evaluation(
         await kpis.add_hours(tx, kpis.hour_of(now), seconds, seen)
         if seconds:
             await fleet_use.add(tx, _use(now, seconds, len(watched.gpus), seen.values()))
+        if rolled is not None and rolled != noted:
+            began = (rolled - means.HELD_WINDOW).timestamp()
+            await unused.note(tx, rolled, activities.unused(watched, began))
     return changes
 
 

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypedDict
 
-from sqlalchemy import ColumnElement, Select, case, column, func, select, values
+from sqlalchemy import ColumnElement, Select, case, column, func, select, union, values
 
 from gpuforge_controlplane.domain.activity import IDLE_BELOW_PCT
 from gpuforge_controlplane.domain.leakage import HeldGpu, Period, Spell, TenantUse
 from gpuforge_controlplane.storage.alert_schema import allocation_hours
-from gpuforge_controlplane.storage.billing_schema import invoice_lines, invoices, usage_days, usage_events
+from gpuforge_controlplane.storage.billing_schema import (
+    former_tenants,
+    invoice_lines,
+    invoices,
+    usage_days,
+    usage_events,
+)
 from gpuforge_controlplane.storage.columns import ID, UtcTime
 from gpuforge_controlplane.storage.database import Connection
 from gpuforge_controlplane.storage.rollup_schema import gpu_rollup_5m
-from gpuforge_controlplane.storage.schema import allocations, gpu_metrics, gpus, jobs, nodes
+from gpuforge_controlplane.storage.schema import allocations, gpu_metrics, gpus, jobs, nodes, tenants
 from gpuforge_controlplane.storage.statements import is_among, records
 
 _PERIODS_A_QUERY = 2_000  # three bound values each
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class HeldRow(TypedDict):
@@ -197,10 +204,10 @@ async def unbilled_within(tx: Connection, periods: Sequence[tuple[int, Period]])
 
 async def expired(tx: Connection, before: datetime, tenant_id: int | None) -> list[UsageSum]:
     """Rated usage on no invoice that ended at `before` or earlier."""
-    query = _sums().where(usage_events.c.ended_at <= before, usage_events.c.tenant_id.is_not(None))
-    if tenant_id is not None:
-        query = query.where(usage_events.c.tenant_id == tenant_id)
-    return await _usage_sums(tx, query)
+    owners: Sequence[int] = () if tenant_id is None else (tenant_id,)
+    if tenant_id is None:  # asked for one by one, as else the index leads through all that is recent
+        owners = (await tx.scalars(union(select(tenants.c.id), select(former_tenants.c.id)))).all()
+    return await unbilled_within(tx, [(owner, Period(_BEGINNING, before)) for owner in owners])
 
 
 async def unrated_seconds(tx: Connection, since: datetime, tenant_id: int | None) -> dict[str, int]:

@@ -54,6 +54,16 @@ rollup_progress = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("done_until", UtcTime, nullable=False),
+    Column("unused_until", UtcTime),  # the end of the half hour that `unused_gpus` tells of
+)
+
+# GPUs that a job held all through half an hour, and that idled on average or told nothing: noted by the
+# leader, who looks at every one anyway, for leakage to be read at a glance.
+unused_gpus = Table(
+    "unused_gpus",
+    metadata,
+    Column("gpu_id", ID, primary_key=True, autoincrement=False),
+    Column("mean_pct", Float),  # null: no telemetry
 )
 
 # Buckets that got samples after their end. Only ever appended to, in the samples' own transaction, so that

@@ -27,6 +27,7 @@ from gpuforge_controlplane.storage.columns import to_micros as to_micros
 
 _LIVE = text("status IN ('queued', 'blocked', 'running')")
 _OPEN = text("ended_at IS NULL")
+_ENDED = text("ended_at IS NOT NULL")
 _ON_METER = text("NOT settled")
 
 tenants = Table(
@@ -214,7 +215,9 @@ allocations = Table(
         "settled", Boolean, nullable=False, server_default=false()
     ),  # has ended, and is metered to its end
     Index(None, "job_id"),
-    Index(None, "ended_at"),  # what ended after a moment, which is asked at every start
+    # What ended after a moment, which is asked at every start. Partial: SQLite would look up `IS NULL` in it,
+    # and find all that is held.
+    Index("ix_allocations_ended", "ended_at", sqlite_where=_ENDED, postgresql_where=_ENDED),
     Index("ix_allocations_unsettled", "id", sqlite_where=_ON_METER, postgresql_where=_ON_METER),
     # The last guard: no code path can give a GPU to two jobs at once.
     Index("uq_allocations_live_gpu", "gpu_id", unique=True, sqlite_where=_OPEN, postgresql_where=_OPEN),

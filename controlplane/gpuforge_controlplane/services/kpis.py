@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from gpuforge_controlplane.domain import kpis as domain
@@ -27,18 +28,20 @@ async def executive_kpis(ctx: Context) -> Kpis:
     """Utilisation, leakage, quotas, health and jobs, now. A tenant's key sees its own share of them."""
     own = ctx.principal.tenant_id
     fleet = await kpis.fleet_counts(ctx.tx, fresh_since=ctx.now - OFFLINE_AFTER, tenant_id=own)
-    jobs = await kpis.job_counts(ctx.tx, own)
+    jobs = await kpis.live_jobs(ctx.tx, own)
     return Kpis(
         fleet_utilization=_utilization(fleet),
         revenue_leakage=await _leakage(ctx, own),
-        quota_utilization=await _quotas(ctx, own),
+        quota_utilization=await _quotas(ctx, own, jobs.gpus_in_use),
         fleet_health=FleetHealth(
             healthy=fleet["healthy"],
             total=fleet["total"],
             status=domain.health_status(fleet["healthy"], fleet["total"]),
         ),
         active_jobs=ActiveJobs(
-            running=jobs.get("running", 0), queued=jobs.get("queued", 0), blocked=jobs.get("blocked", 0)
+            running=jobs.by_status.get("running", 0),
+            queued=jobs.by_status.get("queued", 0),
+            blocked=jobs.by_status.get("blocked", 0),
         ),
     )
 
@@ -67,10 +70,9 @@ async def _leakage(ctx: Context, own: int | None) -> RevenueLeakage:
     )
 
 
-async def _quotas(ctx: Context, own: int | None) -> QuotaUtilization:
+async def _quotas(ctx: Context, own: int | None, used: Mapping[int | None, int]) -> QuotaUtilization:
     found = await tenants.page(ctx.tx, only=own, limit=LIST_CAP)
     active = [tenant for tenant in found if tenant["status"] == "active"]
-    used = await kpis.gpus_in_use(ctx.tx)
     rows = [
         TenantQuota(
             tenant_id=tenant["id"],

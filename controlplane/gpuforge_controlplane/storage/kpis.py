@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from sqlalchemy import ColumnElement, and_, case, delete, func, select, update
 
@@ -25,6 +25,13 @@ class FleetCounts(TypedDict):
     reporting: int
     utilization_sum: float
     healthy: int
+
+
+class LiveJobs(NamedTuple):
+    """How many jobs by status, and GPUs of those that run by tenant."""
+
+    by_status: Mapping[str, int]
+    gpus_in_use: Mapping[int | None, int]
 
 
 async def fleet_counts(tx: Connection, *, fresh_since: datetime, tenant_id: int | None) -> FleetCounts:
@@ -54,26 +61,25 @@ async def fleet_counts(tx: Connection, *, fresh_since: datetime, tenant_id: int 
     return records(await tx.execute(query), FleetCounts)[0]
 
 
-async def job_counts(tx: Connection, tenant_id: int | None) -> dict[str, int]:
-    """Live jobs by status."""
+async def live_jobs(tx: Connection, tenant_id: int | None) -> LiveJobs:
+    """Live jobs of everybody or of a tenant; a job that runs holds exactly the GPUs that it asked for.
+
+    By status and tenant at once: of one status alone SQLite would walk all jobs there ever were, by tenant.
+    """
     query = (
-        select(jobs.c.status, func.count())
+        select(jobs.c.status, jobs.c.tenant_id, func.count(), func.sum(jobs.c.gpu_count))
         .where(jobs.c.status.in_(("queued", "blocked", "running")))
-        .group_by(jobs.c.status)
+        .group_by(jobs.c.status, jobs.c.tenant_id)
     )
     if tenant_id is not None:
         query = query.where(jobs.c.tenant_id == tenant_id)
-    return {row[0]: row[1] for row in (await tx.execute(query)).all()}
-
-
-async def gpus_in_use(tx: Connection) -> dict[int | None, int]:
-    """GPUs of running jobs, by tenant: a job that runs holds exactly what it asked for."""
-    query = (
-        select(jobs.c.tenant_id, func.sum(jobs.c.gpu_count))
-        .where(jobs.c.status == "running")
-        .group_by(jobs.c.tenant_id)
-    )
-    return {row[0]: int(row[1]) for row in (await tx.execute(query)).all()}
+    by_status: dict[str, int] = {}
+    in_use: dict[int | None, int] = {}
+    for status, tenant, count, gpu_count in (await tx.execute(query)).all():
+        by_status[status] = by_status.get(status, 0) + count
+        if status == "running":
+            in_use[tenant] = int(gpu_count)
+    return LiveJobs(by_status, in_use)
 
 
 async def held(tx: Connection, since: datetime, until: datetime, tenant_id: int | None) -> list[Held]:

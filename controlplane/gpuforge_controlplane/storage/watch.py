@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from gpuforge_controlplane.domain.budgets import month_start
 from gpuforge_controlplane.domain.invoicing import InvoiceStatus, number_of
 from gpuforge_controlplane.domain.metering import metered_to, owed_since
 from gpuforge_controlplane.domain.watched import Cluster, Gpu, Holding, Invoice, Node, Tenant, Watched
-from gpuforge_controlplane.storage import budgets, ledger, means
+from gpuforge_controlplane.storage import budgets, kpis, ledger, means
 from gpuforge_controlplane.storage.billing_schema import invoices
 from gpuforge_controlplane.storage.database import Connection
 from gpuforge_controlplane.storage.statements import tuples
@@ -100,16 +100,11 @@ async def _holdings(tx: Connection, seconds: str, until: datetime | None) -> lis
 async def _tenants(tx: Connection, now: datetime) -> list[Tenant]:
     month = month_start(now - MONTH_LASTS)
     crossed, told = await budgets.crossed(tx, month), await budgets.told(tx, month)
-    # A running job holds exactly the GPUs it asked for: no need to count allocations one by one.
-    found = await tx.execute(
-        text(
-            "SELECT t.id, t.name, t.gpu_quota, coalesce(sum(j.gpu_count), 0) FROM tenants t"
-            " LEFT JOIN jobs j ON j.tenant_id = t.id AND j.status = 'running'"
-            " WHERE t.status = 'active' GROUP BY t.id, t.name, t.gpu_quota"
-        )
-    )
+    held = (await kpis.live_jobs(tx, None)).gpus_in_use
+    found = await tuples(tx, "SELECT id, name, gpu_quota FROM tenants WHERE status = 'active'")
     return [
-        Tenant(row[0], row[1], row[2], int(row[3]), crossed.get(row[0]), told.get(row[0], 0)) for row in found
+        Tenant(tenant_id, name, quota, held.get(tenant_id, 0), crossed.get(tenant_id), told.get(tenant_id, 0))
+        for tenant_id, name, quota in found
     ]
 
 

@@ -11,6 +11,7 @@ export default defineConfig({
     target: "es2022",
     outDir: "dist", // the packaging hook names another
     emptyOutDir: true,
+    manifest: true, // which scripts a tab needs: tests hold them to a budget
     assetsInlineLimit: 0, // the content security policy knows no data: URL
     modulePreload: false,
     reportCompressedSize: false,

@@ -22,7 +22,7 @@ effect(() => {
   void learnWho();
 });
 
-// the overview is part of the first script; the others come while nothing else is to be done
+// the others come while nothing else is to be done
 addEventListener("load", () => setTimeout(() => TABS.forEach((tab) => void fetchModule(tab).catch(() => {})), 2000));
 
 export function App() {
@@ -73,6 +73,9 @@ function Navigation({ current }: { current: Tab | undefined }) {
     </nav>
   );
 }
+
+/** The tab in view, as early as can be: the fleet is on its way meanwhile. */
+export const fetchFirst = (): void => TABS.filter((tab) => tab.name === tabName.peek()).forEach((tab) => void fetchModule(tab).catch(() => {}));
 
 const modules = signal<ReadonlyMap<Tab, Module>>(new Map());
 async function fetchModule(tab: Tab): Promise<void> {

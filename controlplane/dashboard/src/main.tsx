@@ -2,10 +2,12 @@ import { render } from "preact";
 import "uplot/dist/uPlot.min.css";
 import "./style/base.css";
 import "./style/parts.css";
-import { App, onKey } from "./app";
+import "./style/overview.css";
+import { App, fetchFirst, onKey } from "./app";
 import { goLive } from "./state/live";
 import { followLinks } from "./url/route";
 
+fetchFirst();
 followLinks();
 goLive();
 addEventListener("keydown", onKey);

@@ -1,8 +1,9 @@
 /** Money by day: a bar for each, its figure under the pointer. */
 import { useEffect, useRef } from "preact/hooks";
-import uPlot from "uplot";
+import type uPlot from "uplot";
 import { money, roughMoney } from "../format";
 import { theme, token } from "../theme/theme";
+import { drawn } from "./plot";
 
 export interface Day {
   /** `2026-05-09`. */
@@ -15,18 +16,9 @@ const HALF_DAY_S = 43_200;
 export function DayBars({ label, days }: { label: string; days: readonly Day[] }) {
   const box = useRef<HTMLDivElement>(null);
   const told = useRef<HTMLOutputElement>(null);
-  useEffect(() => {
-    const element = box.current!;
-    const plot = new uPlot(options(days, element, (place) => {
-      told.current!.textContent = place === null ? "" : `${days[place].date}: ${money(days[place].dollars)}`;
-    }), [days.map((day) => at(day.date)), days.map((day) => day.dollars)], element);
-    const watch = new ResizeObserver(() => plot.setSize({ width: element.clientWidth, height: element.clientHeight }));
-    watch.observe(element);
-    return () => {
-      watch.disconnect();
-      plot.destroy();
-    };
-  }, [theme.value, JSON.stringify(days)]);
+  useEffect(() => drawn(box.current!, (UPlot, element) => new UPlot(options(UPlot, days, element, (place) => {
+    told.current!.textContent = place === null ? "" : `${days[place].date}: ${money(days[place].dollars)}`;
+  }), [days.map((day) => at(day.date)), days.map((day) => day.dollars)], element)), [theme.value, JSON.stringify(days)]);
   const sum = days.reduce((all, day) => all + day.dollars, 0);
   return (
     <div class="daybars">
@@ -36,7 +28,7 @@ export function DayBars({ label, days }: { label: string; days: readonly Day[] }
   );
 }
 
-function options(days: readonly Day[], element: HTMLElement, tell: (place: number | null) => void): uPlot.Options {
+function options(UPlot: typeof uPlot, days: readonly Day[], element: HTMLElement, tell: (place: number | null) => void): uPlot.Options {
   const axis = { stroke: token("--muted"), ticks: { show: false }, font: "11px InterVar" };
   return {
     width: element.clientWidth,
@@ -53,7 +45,7 @@ function options(days: readonly Day[], element: HTMLElement, tell: (place: numbe
       { ...axis, grid: { show: false }, size: 24, space: 58, incrs: [1, 2, 7, 14].map((count) => count * 2 * HALF_DAY_S), values: (_plot, times) => times.map(shortDay) },
       { ...axis, grid: { stroke: token("--line"), width: 1 }, size: 62, space: 34, values: (_plot, values) => values.map((value) => (value ? roughMoney(value) : "$0")) },
     ],
-    series: [{}, { width: 0, fill: token("--accent"), points: { show: false }, paths: uPlot.paths.bars!({ size: [0.62, 44], radius: 0.12 }) }],
+    series: [{}, { width: 0, fill: token("--accent"), points: { show: false }, paths: UPlot.paths.bars!({ size: [0.62, 44], radius: 0.12 }) }],
   };
 }
 

@@ -1,6 +1,6 @@
 /** A chart over time: uPlot in our colours. */
 import { useEffect, useRef } from "preact/hooks";
-import uPlot from "uplot";
+import type uPlot from "uplot";
 import { clock, day } from "../format";
 import { theme, token } from "../theme/theme";
 
@@ -27,20 +27,31 @@ interface PlotProps {
 export function Plot(props: PlotProps) {
   const box = useRef<HTMLDivElement>(null);
   const chart = useRef<uPlot | null>(null);
+  const newest = useRef(props);
+  newest.current = props;
   const shape = `${theme.value} ${props.lines.length} ${props.unit} ${props.gap} ${props.from} ${props.to}`;
-  const columns = (): uPlot.AlignedData => [props.times, ...props.lines.map((line) => line.values)] as uPlot.AlignedData;
-  useEffect(() => {
-    const element = box.current!;
-    const plot = (chart.current = new uPlot(options(props, element), columns(), element));
-    const watch = new ResizeObserver(([entry]) => plot.setSize(sizeOf(entry.contentRect)));
-    watch.observe(element);
-    return () => {
-      watch.disconnect();
-      plot.destroy();
-    };
-  }, [shape]);
-  useEffect(() => chart.current?.setData(columns()), [props.times, props.lines]);
+  useEffect(() => drawn(box.current!, (UPlot, element) => (chart.current = new UPlot(options(newest.current, element), columns(newest.current), element))), [shape]);
+  useEffect(() => chart.current?.setData(columns(props)), [props.times, props.lines]);
   return <div class="plot" ref={box} role="img" aria-label={`${props.label}. ${inWords(props)}`} />;
+}
+
+const columns = ({ times, lines }: PlotProps): uPlot.AlignedData => [times, ...lines.map((line) => line.values)] as uPlot.AlignedData;
+
+/** Draw into a box and keep to its size until the answer is called. The library comes when it is first needed: the map does not wait for it. */
+export function drawn(element: HTMLElement, make: (UPlot: typeof uPlot, element: HTMLElement) => uPlot): () => void {
+  let plot: uPlot | undefined;
+  let gone = false;
+  const watch = new ResizeObserver(([entry]) => plot?.setSize(sizeOf(entry.contentRect)));
+  import("uplot").then(({ default: UPlot }) => {
+    if (gone) return;
+    plot = make(UPlot, element);
+    watch.observe(element);
+  }, () => {});
+  return () => {
+    gone = true;
+    watch.disconnect();
+    plot?.destroy();
+  };
 }
 
 function options({ lines, unit = "", from, to, gap }: PlotProps, element: HTMLElement): uPlot.Options {

@@ -6,6 +6,7 @@ import { Table, type Column } from "../components/table";
 import { celsius, counted, percent, shortModel, watts } from "../format";
 import { Chips, Legend } from "../map/controls";
 import { FleetMap } from "../map/fleet-map";
+import { NoGpus } from "../map/no-gpus";
 import { placeOfCluster } from "../map/layout";
 import { tenantColour } from "../map/paint";
 import { figure, fleet, jobOf, jobs, measuredAt, now, State, STATE_WORDS, tenantOf, tenants, tick, type Fleet } from "../state/fleet";
@@ -14,7 +15,6 @@ import { theme } from "../theme/theme";
 import { oneOf, order, text, whole } from "../url/codec";
 import { href, parameters } from "../url/route";
 import { NodeDrawer } from "./node";
-import { NoGpus } from "./overview";
 import "../style/fleet.css";
 
 const COLOURS = [["utilization", "Util"], ["memory", "Memory"], ["temperature", "Temp"], ["power", "Power"], ["tenant", "Tenant"]] as const;

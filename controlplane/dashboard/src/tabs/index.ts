@@ -20,7 +20,6 @@ import type { ReadonlySignal } from "@preact/signals";
 import type { ComponentType } from "preact";
 import type { IconName } from "../components/icon";
 import { badges } from "../state/badges";
-import * as overview from "./overview";
 
 export interface Module {
   View: ComponentType;
@@ -32,14 +31,14 @@ export interface Tab {
   name: string;
   title: string;
   icon: IconName;
-  /** Tabs other than the first are fetched when they are wanted, or when there is time. */
+  /** A tab is fetched when it is wanted, or when there is time. */
   load: () => Promise<Module>;
   badge?: ReadonlySignal<number>;
   badgeWords?: string;
 }
 
 export const TABS: Tab[] = [
-  { name: "", title: "Overview", icon: "overview", load: () => Promise.resolve(overview) },
+  { name: "", title: "Overview", icon: "overview", load: () => import("./overview") },
   { name: "fleet", title: "Fleet", icon: "fleet", load: () => import("./fleet") },
   { name: "allocation", title: "Allocation", icon: "allocation", load: () => import("./allocation") },
   { name: "jobs", title: "Jobs", icon: "jobs", badge: badges.waiting, badgeWords: "waiting", load: () => import("./jobs") },

@@ -1,15 +1,14 @@
 /** The fleet at a glance: five figures, the map, what is lent against what is used, what needs a human, quotas. */
 import { call } from "../api/client";
 import type { Kpis } from "../api/schema";
-import { may } from "../api/session";
 import { Attention } from "../components/attention";
 import { Bar, Mark, Panel, Select, Spark } from "../components/parts";
 import { LentAndUsed } from "../components/lent-and-used";
-import { CopyLine } from "../components/copy";
 import { Empty, Failed, Loaded, Skeleton } from "../components/states";
 import { count, counted, percent, roughMoney } from "../format";
 import { FleetMap } from "../map/fleet-map";
 import { MapControls, Chips } from "../map/controls";
+import { NoGpus } from "../map/no-gpus";
 import { placeOfCluster } from "../map/layout";
 import { fleet, State, summary, tick } from "../state/fleet";
 import { useLeakage } from "../state/leakage";
@@ -17,8 +16,7 @@ import { past, type Moment } from "../state/past";
 import { useRates } from "../state/rates";
 import { useResource, type Resource } from "../state/resource";
 import { oneOf, whole } from "../url/codec";
-import { BASE, go, href, parameters } from "../url/route";
-import "../style/overview.css";
+import { go, href, parameters } from "../url/route";
 
 const at = parameters("", {
   color: oneOf(["utilization", "memory", "temperature", "power"], "utilization"),
@@ -124,13 +122,6 @@ function MapPanel() {
     </section>
   );
 }
-
-export const NoGpus = () => (
-  <Empty title="No GPU has reported yet">
-    {may("write") ? "Make a cluster; its answer holds the key that its agents use. Then on each GPU host:" : "On each GPU host, with the cluster's key:"}
-    <CopyLine text={`GPUFORGE_API_KEY_FILE=key gpuforge-agent run --control-plane-url ${BASE}`} />
-  </Empty>
-);
 
 const MOST_QUOTAS = 6;
 

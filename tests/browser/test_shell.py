@@ -3,6 +3,7 @@
 import pytest
 from playwright.async_api import expect
 
+from tests.api.work import Work
 from tests.browser.conftest import OpenScreen
 from tests.browser.screen import TABS, Screen
 
@@ -69,6 +70,29 @@ async def test_the_palette_goes_anywhere_by_keyboard(open_screen: OpenScreen) ->
     await expect(screen.page.get_by_label("Filter keys")).to_be_focused()
     await screen.page.go_back()
     await expect(screen.page.get_by_role("heading", name="Overview", level=1)).to_be_visible()
+
+
+async def test_the_palette_finds_what_is_not_among_the_newest(screen: Screen) -> None:
+    work = Work(plane=screen.plane)
+    cluster = await work.cluster(4)
+    await work.running(cluster, 1, name="the oldest")
+    done = (await work.submit(cluster, 1, name="long over"))["id"]
+    await work.change(f"/api/jobs/{done}", status="cancelled")
+    for number in range(110):
+        await work.submit(cluster, 1, name=f"later {number}")
+    await screen.open_as_admin("keys")
+    await screen.page.keyboard.press("Control+k")
+    found = screen.page.get_by_role("option")
+    await screen.page.keyboard.type("the oldest")
+    await expect(found.first).to_contain_text("job 1, running")
+    await screen.page.get_by_role("combobox").fill("east-01")
+    await expect(found.first).to_contain_text("node, east")
+    await screen.see_accessible()
+    await screen.page.get_by_role("combobox").fill("long over")
+    await expect(found.last).to_contain_text("Jobs with “long over”")
+    await found.last.click()
+    await expect(screen.page.get_by_role("link", name="long over")).to_be_visible()
+    assert screen.page.url.endswith("/jobs?q=long%20over")
 
 
 async def test_the_theme_is_kept(open_screen: OpenScreen) -> None:

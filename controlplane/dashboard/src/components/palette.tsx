@@ -12,21 +12,27 @@ export interface Target {
 
 const MOST = 12;
 
-/** `sources` are asked once, when it opens. */
-export function Palette({ sources }: { sources: () => Promise<Target[]>[] }) {
-  return palette.value ? <Open sources={sources} /> : null;
+interface PaletteProps {
+  /** Asked once, when it opens. */
+  sources: () => Promise<Target[]>[];
+  /** Where to go on with what is typed, below what was found. */
+  beyond: (typed: string) => Target[];
+  /** What is not found by itself. */
+  note: string;
 }
 
-function Open({ sources }: { sources: () => Promise<Target[]>[] }) {
+export const Palette = (props: PaletteProps) => (palette.value ? <Open {...props} /> : null);
+
+function Open({ sources, beyond, note }: PaletteProps) {
   const [typed, setTyped] = useState("");
   const [at, setAt] = useState(0);
   const [targets, setTargets] = useState<Target[]>([]);
   const list = useRef<HTMLUListElement>(null);
   useEffect(() => {
-    for (const source of sources()) void source.then((found) => setTargets((known) => [...known, ...found]), () => {});
+    for (const source of sources()) void source.then((found) => setTargets((known) => merged(known, found)), () => {});
   }, []);
   useEffect(() => list.current?.children[at]?.scrollIntoView({ block: "nearest" }), [at]);
-  const found = matches(targets, typed);
+  const found = [...matches(targets, typed), ...beyond(typed)];
   const close = () => (palette.value = false);
   const open = (target: Target | undefined) => {
     if (!target) return;
@@ -53,9 +59,15 @@ function Open({ sources }: { sources: () => Promise<Target[]>[] }) {
           </li>
         ))}
       </ul>
-      {!found.length && <p class="muted pad">Nothing matches “{typed}”.</p>}
+      <p class="faint palette-note">{note}</p>
     </Dialog>
   );
+}
+
+/** A job that runs is among the newest, too. */
+function merged(known: readonly Target[], more: readonly Target[]): Target[] {
+  const there = new Set(known.map((each) => each.address));
+  return [...known, ...more.filter((each) => !there.has(each.address))];
 }
 
 /** Those that hold all the words; those that begin with them first. */

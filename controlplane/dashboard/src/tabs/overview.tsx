@@ -32,23 +32,28 @@ export function Tools() {
 }
 
 export function View() {
-  useRates();
+  const there = fleet.value !== null; // the map first: what else is asked for waits until the fleet is on its way
   const kpis = useResource("/api/dashboard/kpis", () => call("GET /api/dashboard/kpis"), 5_000);
   return (
     <div class="overview">
       <Figures kpis={kpis} />
       <MapPanel />
+      {there && <Priced />}
       <div class="overview-row">
-        <Panel title="Allocated vs used" note="the shaded gap is paid-for idle time"><LentAndUsed /></Panel>
-        <Panel title="Needs attention" actions={<a href={href("alerts")}>All alerts</a>}><Attention /></Panel>
+        <Panel title="Allocated vs used" note="the shaded gap is paid-for idle time">{there ? <LentAndUsed /> : <Skeleton lines={5} />}</Panel>
+        <Panel title="Needs attention" actions={<a href={href("alerts")}>All alerts</a>}>{there ? <Attention /> : <Skeleton lines={5} />}</Panel>
         <Panel title="Tenant quota" actions={<a href={href("tenants")}>Manage</a>}><Quotas kpis={kpis} /></Panel>
       </div>
     </div>
   );
 }
 
+function Priced() {
+  useRates();
+  return null;
+}
+
 function Figures({ kpis }: { kpis: Resource<Kpis> }) {
-  const leaks = useLeakage();
   const told = kpis.data.value;
   if (!told) {
     const error = kpis.error.value;
@@ -56,6 +61,11 @@ function Figures({ kpis }: { kpis: Resource<Kpis> }) {
       <div class="kpis" aria-busy="true" aria-label="Loading">{[0, 1, 2, 3, 4].map((place) => <div key={place} class="kpi skel" />)}</div>
     );
   }
+  return <Told kpis={told} />;
+}
+
+function Told({ kpis: told }: { kpis: Kpis }) {
+  const leaks = useLeakage();
   void tick.value;
   const live = summary.value;
   const { fleet_utilization: load, revenue_leakage: leak, quota_utilization: quota, fleet_health: health, active_jobs: work } = told;

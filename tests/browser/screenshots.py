@@ -30,11 +30,32 @@ class Site:
     key: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shot:
+    """What a picture is called, and what it shows."""
+
+    name: str
+    address: str
+    theme: str = "dark"
+    width: int = 1440
+    height: int = 900
+
+
+SHOTS = (
+    *(Shot(name=tab or "overview", address=tab, theme=theme) for tab in TABS for theme in ("dark", "light")),
+    Shot(name="fleet-table", address="fleet?view=table"),
+    Shot(name="fleet-node", address="fleet?node=1"),
+    Shot(name="billing-leakage", address="billing?view=leakage"),
+    Shot(name="overview", address="", width=390, height=844),
+    Shot(name="overview", address="", width=2560, height=1440),
+)
+
+
 def main() -> None:
     """Take them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "screenshots")
-    parser.add_argument("--nodes", type=int, default=48)
+    parser.add_argument("--nodes", type=int, default=12)
     parser.add_argument("--life", type=float, default=60.0, help="seconds that the demo lives before")
     parser.add_argument("--tab", action="append", choices=[tab or "overview" for tab in TABS])
     parser.add_argument("--url", help="a control plane that runs already, together with --key")
@@ -46,23 +67,21 @@ def main() -> None:
     running = contextlib.nullcontext(Site(url=options.url, key=options.key)) if options.url else None
     with running or demo(options.nodes, options.life) as site, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
-        for tab in TABS:
-            if not options.tab or (tab or "overview") in options.tab:
-                for theme in ("dark", "light"):
-                    take(browser, site, tab, theme, options.out, width=1440, height=900)
-        take(browser, site, "", "dark", options.out, width=390, height=844)
+        for shot in SHOTS:
+            if not options.tab or shot.name.partition("-")[0] in options.tab:
+                take(browser, site, shot, options.out)
         browser.close()
 
 
-def take(browser: Browser, site: Site, tab: str, theme: str, out: Path, *, width: int, height: int) -> None:
+def take(browser: Browser, site: Site, shot: Shot, out: Path) -> None:
     """One picture: `overview-dark.png`, `overview-dark-390.png`."""
-    context = browser.new_context(viewport={"width": width, "height": height})
+    context = browser.new_context(viewport={"width": shot.width, "height": shot.height})
     context.add_init_script(f"sessionStorage.setItem('gpuforge.key', '{site.key}')")
-    context.add_init_script(f"localStorage.setItem('gpuforge.theme', '{theme}')")
+    context.add_init_script(f"localStorage.setItem('gpuforge.theme', '{shot.theme}')")
     page = context.new_page()
-    page.goto(f"{site.url}/{tab}")
-    page.wait_for_timeout(SETTLE_MS * (4 if tab == "" else 1))
-    name = f"{tab or 'overview'}-{theme}" + ("" if width == 1440 else f"-{width}")
+    page.goto(f"{site.url}/{shot.address}")
+    page.wait_for_timeout(SETTLE_MS * (4 if shot.address == "" else 1))
+    name = f"{shot.name}-{shot.theme}" + ("" if shot.width == 1440 else f"-{shot.width}")
     page.screenshot(path=out / f"{name}.png")
     sys.stdout.write(f"{out / name}.png\n")
     context.close()

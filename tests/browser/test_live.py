@@ -18,7 +18,7 @@ from gpuforge_controlplane.storage import fleet_use
 from gpuforge_controlplane.storage.fleet_use import Use
 from tests.api.work import Work
 from tests.browser.conftest import OpenScreen
-from tests.browser.screen import Screen
+from tests.browser.screen import TABS, Screen
 
 
 async def test_a_job_that_starts_shows_without_a_reload(screen: Screen) -> None:
@@ -56,7 +56,7 @@ async def test_a_day_of_allocated_against_used_is_there_at_once(screen: Screen) 
 
 async def test_a_narrow_screen_scrolls_in_one_direction_alone(open_screen: OpenScreen) -> None:
     screen = await open_screen(demo="sample", width=390, height=844)
-    for tab in ("", "fleet", "allocation", "keys", "reference"):
+    for tab in (*TABS, "fleet?view=table", "fleet?node=1", "billing?view=leakage", "jobs?job=1"):
         await screen.open(tab)
         await expect(screen.page.get_by_role("heading", level=1)).to_be_visible()
         await screen.page.wait_for_timeout(400)

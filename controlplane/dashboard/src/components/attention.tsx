@@ -85,7 +85,7 @@ const unbilled = (gap: BillingGap): Item => ({
 });
 
 const alarm = (event: EventRecord): Item => ({
-  key: `alert ${event.id}`, kind: "tri", title: event.subject, text: event.message, when: ago(event.fired_at), to: href("alerts", `?event=${event.id}`), weight: event.severity === "critical" ? 3 : 0.5,
+  key: `alert ${event.id}`, kind: "tri", title: event.subject, text: event.message.replace(`${event.subject_type} ${event.subject} `, ""), when: ago(event.fired_at), to: href("alerts", `?event=${event.id}`), weight: event.severity === "critical" ? 3 : 0.5,
 });
 
 /** Whether another line says the same: that a node is out, or that what a job holds lies idle. */

@@ -59,7 +59,7 @@ function options({ lines, unit = "", from, to, gap }: PlotProps, element: HTMLEl
   return {
     width: element.clientWidth,
     height: element.clientHeight,
-    padding: [8, 10, 0, 0],
+    padding: [8, 28, 0, 0], // room for half of the last time
     cursor: { points: { size: 6 }, y: false, drag: { setScale: false } },
     legend: { show: false },
     scales: { y: { range: (_plot, low, high) => [from ?? Math.min(0, low), to ?? (high > 0 ? high * 1.08 : 1)] } },

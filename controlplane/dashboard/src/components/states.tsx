@@ -30,7 +30,7 @@ export function Loaded<T>({ of, skeleton = 4, children }: LoadedProps<T>) {
 }
 
 export const Skeleton = ({ lines }: { lines: number }) => (
-  <div class="skeleton" aria-busy="true" aria-label="Loading">
+  <div class="skeleton" role="status" aria-busy="true" aria-label="Loading">
     {Array.from({ length: lines }, (_, line) => <i key={line} />)}
   </div>
 );

@@ -110,7 +110,7 @@ export class Painter {
       const thick = Math.max(1, size >> 2);
       context.fillRect(x, y + ((size - thick) >> 1), size, thick);
     } else if (state === State.idle) {
-      const edge = size >= 12 ? 3 : size >= 6 ? 2 : 1;
+      const edge = size >= 40 ? 4 : size >= 12 ? 3 : size >= 6 ? 2 : 1;
       context.fillRect(x, y, size, edge);
       context.fillRect(x, y + size - edge, size, edge);
       context.fillRect(x, y + edge, edge, size - 2 * edge);

@@ -30,6 +30,8 @@ const at = parameters("fleet", {
   cluster: whole(),
   node: whole(),
   gpu: whole(),
+  span: oneOf(["1h", "24h", "7d"], "1h"),
+  figure: oneOf(["load", "memory", "heat", "power"], "load"),
 });
 
 export function View() {
@@ -50,7 +52,7 @@ export function View() {
       </div>
       {!all.gpus ? <Panel title="Fleet"><NoGpus /></Panel> : view === "map" ? <MapView all={all} /> : <TableView all={all} />}
       {color === "tenant" && view === "map" && <TenantKey />}
-      {node !== null && <NodeDrawer key={node} id={node} gpu={at.values.value.gpu} onClose={() => at.set({ node: null, gpu: null })} onGpu={(gpu) => at.set({ gpu })} />}
+      {node !== null && <NodeDrawer key={node} id={node} gpu={at.values.value.gpu} look={at.values.value} onLook={(change) => at.set(change)} onClose={() => at.set({ node: null, gpu: null, span: "1h", figure: "load" })} onGpu={(gpu) => at.set({ gpu })} />}
     </>
   );
 }

@@ -1,5 +1,5 @@
 /** How a node or one of its GPUs did: an hour, a day, a week. */
-import { useMemo, useState } from "preact/hooks";
+import { useMemo } from "preact/hooks";
 import { call } from "../api/client";
 import type { GpuRecord, History as Told, NodeDetail } from "../api/schema";
 import { Segments } from "../components/parts";
@@ -9,14 +9,17 @@ import { useResource } from "../state/resource";
 
 const SPANS = [["1h", "1 h"], ["24h", "24 h"], ["7d", "7 d"]] as const;
 const FIGURES = [["load", "Load"], ["memory", "Memory"], ["heat", "Temp"], ["power", "Power"]] as const;
-type Span = (typeof SPANS)[number][0];
-type Figure = (typeof FIGURES)[number][0];
+export type Span = (typeof SPANS)[number][0];
+export type Figure = (typeof FIGURES)[number][0];
+export interface Look {
+  span: Span;
+  figure: Figure;
+}
 const SECONDS: Record<Span, number> = { "1h": 3600, "24h": 86_400, "7d": 7 * 86_400 };
 const UNITS: Record<Figure, string> = { load: "%", memory: " GB", heat: "°", power: " W" };
 
-export function History({ node, gpu }: { node: NodeDetail; gpu: GpuRecord | null }) {
-  const [span, setSpan] = useState<Span>("1h");
-  const [figure, setFigure] = useState<Figure>("load");
+export function History({ node, gpu, look, onLook }: { node: NodeDetail; gpu: GpuRecord | null; look: Look; onLook: (change: Partial<Look>) => void }) {
+  const { span, figure } = look;
   const subject = gpu ? `/api/gpus/${gpu.id}` : `/api/clusters/nodes/${node.id}`;
   const told = useResource(`${subject}/metrics?${span}`, () => ask(node, gpu, span), span === "1h" ? 10_000 : 60_000);
   const title = gpu ? `GPU ${gpu.gpu_index}` : "All its GPUs";
@@ -24,8 +27,8 @@ export function History({ node, gpu }: { node: NodeDetail; gpu: GpuRecord | null
     <section class="charts" aria-label={`${title}, history`}>
       <header>
         <h3>{title}</h3>
-        <Segments label="Figure" options={FIGURES} value={figure} onChange={setFigure} />
-        <Segments label="Time" options={SPANS} value={span} onChange={setSpan} />
+        <Segments label="Figure" options={FIGURES} value={figure} onChange={(value) => onLook({ figure: value })} />
+        <Segments label="Time" options={SPANS} value={span} onChange={(value) => onLook({ span: value })} />
       </header>
       <Loaded of={told} skeleton={5}>{(data) => <Chart told={data} figure={figure} title={title} />}</Loaded>
     </section>

@@ -12,28 +12,30 @@ import { jobs } from "../state/fleet";
 import { touch, useResource } from "../state/resource";
 import { href } from "../url/route";
 import { GpuTrouble, NodeTrouble } from "./faults";
-import { History } from "./history";
+import { History, type Look } from "./history";
 
 interface DrawerProps {
   id: number;
   /** The GPU that is looked at; null: the whole node. */
   gpu: number | null;
+  look: Look;
   onClose: () => void;
   onGpu: (gpu: number | null) => void;
+  onLook: (change: Partial<Look>) => void;
 }
 
-export function NodeDrawer({ id, gpu, onClose, onGpu }: DrawerProps) {
+export function NodeDrawer({ id, onClose, ...rest }: DrawerProps) {
   const node = useResource(`/api/clusters/nodes/${id}`, () => call("GET /api/clusters/nodes/{node_id}", { path: { node_id: id } }), 5_000);
   return (
     <Dialog title={node.data.value?.hostname ?? `Node ${id}`} onClose={onClose} side>
-      <Loaded of={node} skeleton={10}>{(told) => <Details node={told} gpu={gpu} onGpu={onGpu} />}</Loaded>
+      <Loaded of={node} skeleton={10}>{(told) => <Details node={told} {...rest} />}</Loaded>
     </Dialog>
   );
 }
 
 const MARKS: Record<NodeCondition["status"], MarkKind> = { active: "dot", cordoned: "dash", draining: "dash", offline: "solid", retired: "dash" };
 
-function Details({ node, gpu, onGpu }: { node: NodeCondition; gpu: number | null; onGpu: (gpu: number | null) => void }) {
+function Details({ node, gpu, look, onGpu, onLook }: { node: NodeCondition } & Omit<DrawerProps, "id" | "onClose">) {
   const offset = node.clock_offset_s;
   return (
     <>
@@ -52,7 +54,7 @@ function Details({ node, gpu, onGpu }: { node: NodeCondition; gpu: number | null
         ...(node.clock_is_off && offset !== null ? [["Clock", <b class="warm">{offset.toFixed(1)} s off</b>] as const] : []),
         ...(node.dropped_samples ? [["Lost samples", <b class="warm">{count(node.dropped_samples)}</b>] as const] : []),
       ]} />
-      <History key={gpu ?? 0} node={node} gpu={node.gpus.find((each) => each.id === gpu) ?? null} />
+      <History key={gpu ?? 0} node={node} gpu={node.gpus.find((each) => each.id === gpu) ?? null} look={look} onLook={onLook} />
       <div class="gpus" role="list" aria-label="GPUs of this node">
         {node.gpus.map((each) => <Gpu key={each.id} gpu={each} host={node.hostname} chosen={each.id === gpu} onChoose={() => onGpu(each.id === gpu ? null : each.id)} />)}
       </div>

@@ -41,6 +41,8 @@ export interface Endpoint {
   body: Schema | null;
   answer: Schema | null;
   statuses: string[];
+  /** It answers for as long as somebody listens. */
+  streams: boolean;
 }
 export interface Document {
   endpoints: Endpoint[];
@@ -70,6 +72,7 @@ function endpointOf(method: string, path: string, operation: Operation): Endpoin
     body: operation.requestBody?.content["application/json"]?.schema ?? null,
     answer: operation.responses[statuses[0]]?.content?.["application/json"]?.schema ?? null,
     statuses,
+    streams: Object.values(operation.responses).some((each) => !!each.content?.["text/event-stream"]),
   };
 }
 

@@ -58,7 +58,7 @@ function Figures({ kpis }: { kpis: Resource<Kpis> }) {
   if (!told) {
     const error = kpis.error.value;
     return error && error.status !== 0 ? <Failed error={error} retry={kpis.refresh} /> : (
-      <div class="kpis" aria-busy="true" aria-label="Loading">{[0, 1, 2, 3, 4].map((place) => <div key={place} class="kpi skel" />)}</div>
+      <div class="kpis" role="status" aria-busy="true" aria-label="Loading">{[0, 1, 2, 3, 4].map((place) => <div key={place} class="kpi skel" />)}</div>
     );
   }
   return <Told kpis={told} />;

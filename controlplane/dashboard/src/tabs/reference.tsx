@@ -81,13 +81,16 @@ function Row({ endpoint, document }: { endpoint: Endpoint; document: Document })
       <summary>
         <i class={`method ${endpoint.method.toLowerCase()}`}>{endpoint.method}</i>
         <code>{endpoint.path}</code>
-        <span class="muted">{endpoint.summary}</span>
+        <span class="muted"><Words of={endpoint.summary} /></span>
         {endpoint.scope && <i class={endpoint.scope === "admin" ? "tag strong" : "tag"}>{endpoint.scope}</i>}
       </summary>
       {open && <Details endpoint={endpoint} document={document} />}
     </details>
   );
 }
+
+/** What stands between backticks is code. */
+const Words = ({ of: text }: { of: string }) => <>{text.split("`").map((part, place) => (place % 2 ? <code key={place}>{part}</code> : part))}</>;
 
 function Details({ endpoint, document }: { endpoint: Endpoint; document: Document }) {
   const valid = pasted.value && !keyFault(pasted.value.trim()) ? pasted.value.trim() : "";
@@ -108,7 +111,7 @@ function Details({ endpoint, document }: { endpoint: Endpoint; document: Documen
           <pre tabIndex={0} role="region" aria-label="Example of the answer">{JSON.stringify(sample(document, endpoint.answer), null, 2)}</pre>
         </div>
       )}
-      {endpoint.method === "GET" && <TryIt endpoint={endpoint} bearer={valid || key.value} />}
+      {endpoint.method === "GET" && (endpoint.streams ? <p class="muted">This page listens to it all the time; to see it, run the curl line above with -N.</p> : <TryIt endpoint={endpoint} bearer={valid || key.value} />)}
     </div>
   );
 }
@@ -130,7 +133,7 @@ const Parameters = ({ title, rows }: { title: string; rows: ParameterRow[] }) =>
             <tr key={row.name}>
               <td><code>{row.name}</code>{row.required && <i class="tag strong">required</i>}</td>
               <td class="muted">{row.type}</td>
-              <td class="wraps">{row.words}</td>
+              <td class="wraps"><Words of={row.words} /></td>
             </tr>
           ))}
         </tbody>

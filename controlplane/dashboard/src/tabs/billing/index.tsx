@@ -51,7 +51,7 @@ export function View() {
 function Totals() {
   const summary = useResource("/api/billing/summary", () => call("GET /api/billing/summary"), 20_000);
   const leaks = useLeakage().data.value?.totals;
-  const skeleton = <div class="kpis" aria-busy="true" aria-label="Loading">{[0, 1, 2, 3, 4].map((place) => <div key={place} class="kpi skel" />)}</div>;
+  const skeleton = <div class="kpis" role="status" aria-busy="true" aria-label="Loading">{[0, 1, 2, 3, 4].map((place) => <div key={place} class="kpi skel" />)}</div>;
   return (
     <Loaded of={summary} skeleton={skeleton}>
       {(sums) => {

@@ -10,7 +10,7 @@ import { href } from "../../url/route";
 import type { BillingPlace } from ".";
 
 type HeldGpu = IdleGpu | SilentGpu;
-const skeleton = <div class="kpis" aria-busy="true" aria-label="Loading">{[0, 1, 2, 3, 4].map((place) => <div key={place} class="kpi skel" />)}</div>;
+const skeleton = <div class="kpis" role="status" aria-busy="true" aria-label="Loading">{[0, 1, 2, 3, 4].map((place) => <div key={place} class="kpi skel" />)}</div>;
 
 export function LeakageView({ at }: { at: BillingPlace }) {
   return (

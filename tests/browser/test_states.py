@@ -1,0 +1,105 @@
+"""What a tab shows before, instead of and beside its data: each state is looked at."""
+
+import asyncio
+import json
+
+import pytest
+from playwright.async_api import Route, expect
+
+from tests.browser.screen import Screen
+
+PROBLEM = {
+    "status": 503,
+    "code": "unavailable",
+    "detail": "the database does not answer",
+    "request_id": "r-1",
+}
+
+
+async def refuse(route: Route) -> None:
+    await route.fulfill(status=503, content_type="application/problem+json", body=json.dumps(PROBLEM))
+
+
+async def test_loading_error_and_the_way_back(screen: Screen) -> None:
+    screen.refusals = (503,)
+    answer = asyncio.Event()
+
+    async def late(route: Route) -> None:
+        await answer.wait()
+        await refuse(route)
+
+    await screen.page.route("**/api/tenants*", late)
+    await screen.open_as_admin("tenants")
+    loading = screen.page.get_by_label("Loading").first
+    await expect(loading).to_be_visible()
+    await screen.see_accessible()
+    answer.set()
+    failed = screen.page.get_by_role("heading", name="That didn't work")
+    await expect(failed).to_be_visible()
+    await expect(loading).to_have_count(0)
+    await expect(screen.page.get_by_text("The database does not answer.")).to_be_visible()
+    await expect(screen.page.get_by_text("Request r-1")).to_be_visible()
+    await screen.see_accessible()
+    await screen.page.unroute("**/api/tenants*")
+    await screen.button("Try again").click()
+    await expect(screen.page.get_by_text("No tenants yet")).to_be_visible()
+
+
+async def test_values_that_grew_old_stay_and_say_so(screen: Screen) -> None:
+    screen.refusals = (503,)
+    await screen.plane.key(label="kept")
+    await screen.open_as_admin("keys")
+    await expect(screen.page.get_by_role("row", name="kept")).to_be_visible()
+    await screen.page.route("**/api/api-keys*", refuse)
+    await screen.plane.key(label="made meanwhile")  # the stream tells of it, so the list is asked for again
+    stale = screen.page.locator(".stale")
+    await expect(stale).to_contain_text("Values of")
+    await expect(stale).to_contain_text("the database does not answer")
+    await expect(screen.page.get_by_role("row", name="kept")).to_be_visible()
+    await screen.see_accessible()
+    await screen.page.unroute("**/api/api-keys*")
+    await expect(stale).to_have_count(0, timeout=40_000)
+    await expect(screen.page.get_by_role("row", name="made meanwhile")).to_be_visible()
+
+
+async def test_offline_is_said_and_ends_by_itself(screen: Screen) -> None:
+    screen.may_lose_server = True
+    await screen.page.route("**/api/tenants*", lambda route: route.abort())
+    await screen.open_as_admin("tenants")
+    await expect(
+        screen.page.get_by_role("heading", name="The control plane can't be reached")
+    ).to_be_visible()
+    await expect(screen.page.locator(".link")).to_have_text("Reconnecting")
+    await screen.see_accessible()
+    await screen.page.unroute("**/api/tenants*")
+    await expect(screen.page.get_by_text("No tenants yet")).to_be_visible(timeout=40_000)
+    await expect(screen.page.locator(".link")).to_have_text("Live")
+
+
+@pytest.mark.parametrize(
+    ("tab", "words", "path"),
+    [
+        ("", "No GPU has reported yet", ""),
+        ("fleet", "No GPU has reported yet", ""),
+        ("jobs", "No jobs yet", "api/jobs"),
+        ("tenants", "No tenants yet", "api/tenants"),
+        ("billing", "No invoices yet", "api/tenants/1/invoice"),
+        ("alerts?view=silences", "Nothing is silenced", "api/alerts/silences"),
+        ("alerts?view=channels", "Nobody is notified yet", "api/alerts/channels"),
+    ],
+)
+async def test_an_empty_tab_carries_the_command_that_fills_it(
+    screen: Screen, tab: str, words: str, path: str
+) -> None:
+    await screen.open_as_admin(tab)
+    panel = screen.page.locator(".notice").filter(has_text=words)
+    await expect(panel).to_be_visible()
+    await expect(panel.get_by_role("region", name="Command")).to_contain_text(f"{screen.plane.url}/{path}")
+
+
+@pytest.mark.parametrize("tab", ["", "fleet", "jobs", "tenants", "billing", "alerts", "keys"])
+async def test_unauthorised_is_said_on_every_tab(screen: Screen, tab: str) -> None:
+    screen.refusals = (401,)
+    await screen.open(tab)
+    await expect(screen.page.get_by_role("heading", name="Sign in to see this fleet")).to_be_visible()
+    await screen.see_accessible()

@@ -4,16 +4,18 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gpuforge_controlplane.domain.lifecycle import JobStatus
+from gpuforge_controlplane.migrations import migrate
 from gpuforge_controlplane.services import budgets, invoices, metering
 from gpuforge_controlplane.services.scheduling import end_job
 from tests import fake_stripe
 from tests.api.conftest import Serve
-from tests.api.harness import ON_SQLITE, START, Json, Plane
+from tests.api.harness import ON_SQLITE, START, Json, Plane, serving
 from tests.api.work import Work
 from tests.fake_stripe import FakeStripe, running_fake_stripe
 
@@ -384,6 +386,22 @@ async def test_fifty_at_once_get_one_invoice_and_one_link(paying: Work, stripe: 
     assert answers[0].body["payment_url"] == link["url"]
     assert {answer.body["payment_url"] for answer in answers} <= {link["url"], None}
     assert await plane.count("invoices") == 1
+
+
+@ON_SQLITE
+async def test_two_installations_in_one_stripe_account_share_no_link(
+    paying: Work, stripe: FakeStripe, tmp_path: Path
+) -> None:
+    """Or a database that was begun anew: the same number, amount and period, a minute later."""
+    first = await invoice(paying.plane, await worked(paying))
+    url = f"sqlite+aiosqlite:///{tmp_path}/other.db"
+    await migrate(url)
+    async with serving(url, stripe_api_key=stripe.key, stripe_api_base=stripe.url) as plane:
+        plane.clock.forward(minutes=1)
+        other = await invoice(plane, await worked(Work(plane=plane)))
+    for name in ("id", "number", "total_amount"):
+        assert first["invoice"][name] == other["invoice"][name]
+    assert len({first["payment_url"], other["payment_url"]}) == len(stripe.links) == 2
 
 
 async def test_a_payment_by_link_marks_the_invoice_once(paying: Work, stripe: FakeStripe) -> None:

@@ -47,6 +47,8 @@ _COLUMNS = (
     "amount",
 )  # fmt: skip
 
+_SETTLED = {"paid": "This invoice is paid.", "void": "This invoice is void: nothing is to be paid."}
+
 
 def invoice_csv(invoice: InvoiceDetail) -> Sheet:
     """A row a line of the invoice; the amounts add up to its total."""
@@ -128,7 +130,7 @@ def _facts(invoice: InvoiceDetail) -> str:
 def _line(line: InvoiceLine) -> str:
     figures = (
         _grouped(_hours(line["gpu_hours"])),
-        format(line["rate_per_hour"], "f"),
+        _grouped(line["rate_per_hour"]),
         f"{line['amount']:,.2f}",
     )
     cells = "".join(f'<td class="n">{escape(figure)}</td>' for figure in figures)
@@ -136,9 +138,12 @@ def _line(line: InvoiceLine) -> str:
 
 
 def _payment(invoice: InvoiceDetail) -> str:
+    """For who is to pay; why there is no link is for who runs this, and in the JSON."""
+    if (settled := _SETTLED.get(invoice["status"])) is not None:
+        return settled
     url = invoice["stripe_payment_url"]
     if url is None:
-        return f"No payment link: {escape(invoice['payment_url_reason'] or 'there is none')}."
+        return "There is no payment link for this invoice at present."
     shown = escape(url)
     if not url.startswith("https://"):  # another scheme could run something in the reader's name
         return f"Pay at {shown}"

@@ -19,6 +19,7 @@ from gpuforge_controlplane.gateways.stripe import (
 from gpuforge_controlplane.gateways.stripe_webhooks import PaymentNotice
 from gpuforge_controlplane.services.invoices import close_link, invoice_record
 from gpuforge_controlplane.storage import audit, invoices, payments
+from gpuforge_controlplane.storage.columns import to_micros
 from gpuforge_controlplane.storage.database import Connection, Database
 from gpuforge_controlplane.storage.invoices import StoredInvoice
 from gpuforge_controlplane.storage.payments import PaymentTask
@@ -112,7 +113,9 @@ class PaymentDesk:
                 return LinkRefused(reason="no link is needed any more", final=True)
             return Postponed(reason=NO_KEY, retry_after_s=_NO_KEY_AGAIN_S)
         kind = "deactivate" if task["kind"] == "deactivate" else "link"
-        key = f"gpuforge-invoice-{stored['id']}-{kind}-{task['generation']}"
+        # With its moment: another installation in the same Stripe account has an invoice of this id, too.
+        issued = f"{stored['id']}-{to_micros(stored['issued_at'])}"
+        key = f"gpuforge-invoice-{issued}-{kind}-{task['generation']}"
         if task["kind"] == "deactivate":
             return await self._gateway.deactivate_link(task["link_id"] or "", key)
         if task["kind"] == "link" and stored["status"] not in UNPAID:

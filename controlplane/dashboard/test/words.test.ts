@@ -1,3 +1,4 @@
+import { brief } from "../src/components/brief";
 import { describe, expect, it } from "vitest";
 import type { DryRun, EventRecord, JobExplanation } from "../src/api/schema";
 import { patternOf, placeOf, urgency, withUnit } from "../src/tabs/alerts/words";
@@ -61,4 +62,13 @@ describe("alerts", () => {
     ["node", ["fleet", "?node=7"]], ["gpu", ["fleet", "?node=3&gpu=7"]], ["tenant", ["tenants", "?tenant=7"]], ["invoice", ["billing", "?invoice=7"]], ["cluster", ["fleet", "?cluster=7"]], ["control_plane", null],
   ])("%s", (subject_type, place) => expect(placeOf({ subject_type, subject_id: 7 }, () => 3)).toEqual(place));
   it("a silence of one subject", () => expect(patternOf({ subject_type: "gpu", subject: "gpu-07/3" })).toBe("gpu/gpu-07/3"));
+});
+
+describe("an alert beside its subject", () => {
+  it.each([
+    ["tenant", "Acme ML", "tenant Acme ML uses 4 of its quota of 4", "uses 4 of its quota of 4"],
+    ["cluster", "lab", "GPUs of cluster lab were used 3 % on average", "GPUs were used 3 % on average"],
+    ["gpu", "gpu-01/3", "GPU gpu-01/3 has a fault: Xid 79: fallen off the bus", "GPU 3: Xid 79: fallen off the bus"],
+    ["node", "gpu-01", "7 of 8 GPUs of gpu-01 healthy", "7 of 8 GPUs of gpu-01 healthy"],
+  ] as const)("%s %s", (subject_type, subject, message, words) => expect(brief({ subject_type, subject, message })).toBe(words));
 });

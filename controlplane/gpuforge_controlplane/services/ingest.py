@@ -78,7 +78,10 @@ def check(batch: MetricsBatch, principal: Principal, now: datetime, retention: t
 
 
 async def ingest_metrics(ctx: Context, body: MetricsBatch) -> MetricsAccepted:
-    """Store a batch in a transaction of its own: the way of a request with an Idempotency-Key."""
+    """Store samples, each once however often it is sent; says which were rejected, and why.
+
+    In a transaction of its own: the way of a request with an Idempotency-Key.
+    """
     screened = check(body, ctx.principal, ctx.now, ctx.retention)
     late_before = start_of(ctx.now)
     fates = await metrics.store(ctx.tx, screened.kept, late_before) if screened.kept else []

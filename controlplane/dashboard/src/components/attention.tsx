@@ -7,6 +7,7 @@ import { idleJobs, useLeakage, type IdleJob } from "../state/leakage";
 import { priceOf } from "../state/rates";
 import { useResource } from "../state/resource";
 import { href } from "../url/route";
+import { brief } from "./brief";
 import { Mark, type MarkKind } from "./parts";
 import { Empty, Skeleton } from "./states";
 
@@ -57,7 +58,7 @@ export function Attention() {
 
 /** Faulty and silent GPUs by node, in the words of the alert if there is one. */
 function faults(all: Fleet, active: readonly EventRecord[]): Item[] {
-  const said = new Map(active.filter((event) => event.rule_type === "gpu_fault").map((event) => [nodeOf(all, event), event.message]));
+  const said = new Map(active.filter((event) => event.rule_type === "gpu_fault").map((event) => [nodeOf(all, event), brief(event)]));
   return all.nodes.flatMap((node) => {
     const faulty = node.gpus.filter((gpu) => now.state[gpu] === State.fault);
     const silent = node.gpus.filter((gpu) => now.state[gpu] === State.offline);
@@ -85,7 +86,7 @@ const unbilled = (gap: BillingGap): Item => ({
 });
 
 const alarm = (event: EventRecord): Item => ({
-  key: `alert ${event.id}`, kind: "tri", title: event.subject, text: event.message.replace(`${event.subject_type} ${event.subject} `, ""), when: ago(event.fired_at), to: href("alerts", `?event=${event.id}`), weight: event.severity === "critical" ? 3 : 0.5,
+  key: `alert ${event.id}`, kind: "tri", title: event.subject, text: brief(event), when: ago(event.fired_at), to: href("alerts", `?event=${event.id}`), weight: event.severity === "critical" ? 3 : 0.5,
 });
 
 /** Whether another line says the same: that a node is out, or that what a job holds lies idle. */

@@ -27,7 +27,7 @@ export interface Layout {
   labels: { node: number; x: number; y: number; width: number }[];
 }
 
-const GAP = 1, BLOCK_GAP = 3, BAND_GAP = 12, LABEL = 16, LARGEST = 64, LABELLED_FROM = 15, BAND_LEAST = 50;
+const GAP = 1, BLOCK_GAP = 3, BAND_GAP = 12, LABEL = 16, LARGEST = 96, LABELLED_FROM = 15, BAND_LEAST = 50;
 
 /** The blocks to draw. `only`: one cluster's place, or null for all. `wanted`: which GPUs, or null for all. */
 export function groups(all: Fleet, by: Grouping, only: number | null, wanted: ((gpu: number) => boolean) | null): Group[] {

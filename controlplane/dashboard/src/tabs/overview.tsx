@@ -83,7 +83,7 @@ function Told({ kpis: told }: { kpis: Kpis }) {
       <Kpi title="Quota utilisation" value={percent(quota.percentage)} unit="%" to={href("tenants")} spark={(each) => each.allocated}
         note={`${count(quota.gpus_in_use)} of ${counted(quota.total_quota, "GPU")}`} />
       <Kpi title="Fleet health" value={health.total ? percent((100 * health.healthy) / health.total) : "–"} unit="%" to={href("fleet", "?show=fault")} spark={(each) => each.healthy}
-        lead={faulty ? count(faulty) : undefined} note={`${faulty ? "need a look" : "all well"}${drained ? ` · ${count(drained)} drained` : ""}`} warm={faulty > 0} />
+        lead={faulty ? count(faulty) : undefined} note={`${faulty === 1 ? "needs a look" : faulty ? "need a look" : "all well"}${drained ? ` · ${count(drained)} drained` : ""}`} warm={faulty > 0} />
       <Kpi title="Active jobs" value={count(work.running)} to={href("jobs")}
         lead={work.queued ? count(work.queued) : undefined} note={`${work.queued ? "queued" : "none queued"} · ${count(work.blocked)} blocked`} warm={work.blocked > 0} />
     </div>

@@ -1,0 +1,11 @@
+/** An alert's message beside its subject's name, which it needs not repeat. */
+import type { EventRecord } from "../api/schema";
+
+/** `tenant Acme uses 4 of 4` as `uses 4 of 4`, `GPUs of cluster lab were …` as `GPUs were …`, `GPU gpu-01/3 has a fault: Xid 79` as `GPU 3: Xid 79`. */
+export function brief({ subject_type: type, subject, message }: Pick<EventRecord, "subject_type" | "subject" | "message">): string {
+  const name = `${type} ${subject}`;
+  if (message.startsWith(`${name} `)) return message.slice(name.length + 1);
+  const fault = `GPU ${subject} has a fault: `;
+  if (message.startsWith(fault)) return `GPU ${subject.slice(subject.lastIndexOf("/") + 1)}: ${message.slice(fault.length)}`;
+  return message.replace(` of ${name} `, " ");
+}

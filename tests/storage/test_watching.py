@@ -182,7 +182,7 @@ async def test_one_event_whoever_evaluates_and_how_often(shelf: Shelf) -> None:
     assert await look(shelf, token) == []
 
 
-async def test_a_thousand_evaluations_of_the_same_write_once(shelf: Shelf) -> None:
+async def test_evaluations_of_the_same_write_once(shelf: Shelf) -> None:
     token = await shelf.lease()
     await shelf.node(2, last_heartbeat_at=NOW - timedelta(minutes=5))
     changes = [change for _ in range(50) for change in await look(shelf, token)]

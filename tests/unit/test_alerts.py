@@ -516,10 +516,12 @@ def test_scenario(name: str, scenario: Scenario) -> None:
     assert story.notified == list(NOTICES.get(name, ()))
 
 
-def test_a_thousand_looks_at_the_same_change_nothing_after_the_first() -> None:
+def test_a_thousand_looks_at_the_same_change_nothing_after_the_first_and_notify_once() -> None:
     story = Story("quota_breach", "gpu_fault")
     for second in range(1000):
         story.look(second, node(at(second), g0=FAULTY, tenants=(Tenant(3, "Acme ML", 10, 10),)))
+        story.tell(second)
+    assert story.notified == [(30, "firing", "quota_breach", 3), (30, "firing", "gpu_fault", 70)]
     assert [(kind, rule) for _, kind, rule, _, _ in story.told] == [
         ("firing", "quota_breach"),
         ("firing", "gpu_fault"),

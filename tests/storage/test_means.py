@@ -1,6 +1,6 @@
 """Means from rollups, by hand, and the alerts that follow from them."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +9,7 @@ from gpuforge_controlplane.domain.buckets import Kept
 from gpuforge_controlplane.services import retention, watching
 from gpuforge_controlplane.services.rollup import roll_up
 from gpuforge_controlplane.storage import means, metrics, watch
+from gpuforge_controlplane.storage.means import Lately
 from gpuforge_controlplane.storage.metrics import Sample
 from gpuforge_controlplane.storage.schema import allocations
 from tests.storage.rows import NOW, Shelf
@@ -62,6 +63,29 @@ async def test_by_hand(shelf: Shelf) -> None:
     clusters, held = await seen(shelf)
     assert clusters == {1: pytest.approx(50)}
     assert held == {1: pytest.approx(80), 2: pytest.approx(20)}
+
+
+async def test_means_are_read_once_as_long_as_rollups_stand(shelf: Shelf) -> None:
+    """A job that comes meanwhile on the GPU of another takes nothing over from it."""
+    token, node, lately = await shelf.lease(), await shelf.node(2), Lately()
+    await reports(shelf, token, {1: 80.0, 2: 20.0}, range(1, 60))
+    await hold(shelf, node, 1, 2, since=40 * MINUTE)
+
+    async def look(now: datetime) -> list[float | None]:
+        async with shelf.database.read() as tx:
+            seen = await watch.load(tx, now, NOW, lately)
+        return [seen.clusters[0].mean_pct, *(each.mean_pct for each in sorted(seen.holdings))]
+
+    first = await look(NOW)
+    assert first == [pytest.approx(50), pytest.approx(80), pytest.approx(20)]
+    await shelf.run("DELETE FROM gpu_rollup_5m WHERE gpu_id = 1")
+    assert await look(NOW) == first
+    await shelf.run("UPDATE allocations SET ended_at = started_at WHERE gpu_id = 2")
+    await hold(shelf, node, 2, since=MINUTE)
+    assert await look(NOW) == [*first[:2], None]
+    await roll_up(shelf.database, NOW + 5 * MINUTE, token, Kept())
+    await shelf.run("DELETE FROM gpu_rollup_5m WHERE gpu_id = 1")
+    assert (await look(NOW + 5 * MINUTE))[1:] == [None, None]
 
 
 async def test_of_a_few_minutes_a_cluster_tells_nothing(shelf: Shelf) -> None:

@@ -17,6 +17,7 @@ from gpuforge_controlplane.services import metering, retention, watching
 from gpuforge_controlplane.storage import alerts, billing_schema, budgets, watch
 from gpuforge_controlplane.storage.health_schema import gpu_faults
 from gpuforge_controlplane.storage.leases import LeaseLostError
+from gpuforge_controlplane.storage.means import Lately
 from gpuforge_controlplane.storage.schema import allocations
 from tests.hand_clock import HandClock
 from tests.storage.rows import NOW, Shelf
@@ -297,7 +298,8 @@ class Ear:
         self.watch = loop.Watch(shelf.database, self.leadership, shelf.clock, self.ticks)
         monkeypatch.setattr(watching, "run_evaluation", self._note)
 
-    async def _note(self, *_: object, hearing_since: datetime, seconds: int) -> None:
+    async def _note(self, *_: object, hearing_since: datetime, seconds: int, lately: Lately) -> None:
+        assert lately.until is None  # nothing was read yet
         self.heard_for.append((self.shelf.now - hearing_since).total_seconds())
         self.counted.append(seconds)
 

@@ -10,6 +10,7 @@ from gpuforge_controlplane.loops.leader import Leadership
 from gpuforge_controlplane.services import watching
 from gpuforge_controlplane.storage.database import Database
 from gpuforge_controlplane.storage.leases import LeaseLostError
+from gpuforge_controlplane.storage.means import Lately
 from gpuforge_shared.clock import Clock
 
 LOOK_S = 1.0
@@ -35,6 +36,7 @@ class Watch:
         self._hearing_since: datetime | None = None
         self._looked: tuple[datetime, float] | None = None
         self._due = 0.0
+        self._lately = Lately()
         self._evaluated: datetime | None = None
 
     async def __call__(self) -> None:
@@ -50,7 +52,12 @@ class Watch:
         heard = 0 if before is None else round((now - before).total_seconds())
         try:
             await watching.run_evaluation(
-                self._database, self._clock, token, hearing_since=hearing_since, seconds=heard
+                self._database,
+                self._clock,
+                token,
+                hearing_since=hearing_since,
+                seconds=heard,
+                lately=self._lately,
             )
         except LeaseLostError:
             self._leadership.lost()

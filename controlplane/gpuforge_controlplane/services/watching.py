@@ -16,25 +16,33 @@ from gpuforge_controlplane.services.alerts import rules
 from gpuforge_controlplane.storage import alerts, fleet_use, kpis, leases, means, unused, watch
 from gpuforge_controlplane.storage.database import Database
 from gpuforge_controlplane.storage.fleet_use import Use
+from gpuforge_controlplane.storage.means import Lately
 from gpuforge_shared.clock import Clock
 
 _Seen = Mapping[tuple[int, str], Activity]
 
 
 async def run_evaluation(
-    database: Database, clock: Clock, token: int, *, hearing_since: datetime, seconds: int = 0
+    database: Database,
+    clock: Clock,
+    token: int,
+    *,
+    hearing_since: datetime,
+    seconds: int = 0,
+    lately: Lately | None = None,
 ) -> Sequence[Transition]:
     """Evaluate all rules once under the lease's fencing token; what changed.
 
     Raises LeaseLostError if leadership has moved. One transaction writes everything: an evaluation that
     dies half-way has changed nothing. `hearing_since`: from when on a heartbeat would have been heard.
     `seconds`: since the evaluation before; what jobs hold now is taken to have been held for so long.
+    `lately`: as in `watch.load`.
     """
     now = clock()
     async with database.read() as tx:
         known = await rules(tx)
         events = await alerts.open_events(tx)
-        watched = await watch.load(tx, now, hearing_since)
+        watched = await watch.load(tx, now, hearing_since, lately)
         rolled, noted = await means.rolled_until(tx, now), await unused.until(tx)
     # In a thread: at 100,000 GPUs this takes a while, and requests are to go on.
     changes, seen = await asyncio.to_thread(_judge, known, watched, events, now.timestamp())

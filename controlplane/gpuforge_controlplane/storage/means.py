@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
@@ -18,6 +20,15 @@ STALE_AFTER = timedelta(minutes=15)  # rollups that lag further behind tell noth
 
 _rolled = gpu_rollup_5m.c
 _MEAN = func.sum(_rolled.utilization_sum) / func.sum(_rolled.utilization_n)
+
+
+@dataclass(slots=True)
+class Lately:
+    """Means as they were read last. They stand as long as rollups do: five minutes, or ten evaluations."""
+
+    until: datetime | None = None
+    clusters: Mapping[int, float] = field(default_factory=dict)
+    held: Mapping[tuple[int, int], float | None] = field(default_factory=dict)  # by GPU and job
 
 
 async def rolled_until(tx: Connection, now: datetime) -> datetime | None:

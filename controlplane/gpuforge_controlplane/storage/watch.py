@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
@@ -14,6 +14,7 @@ from gpuforge_controlplane.domain.watched import Cluster, Gpu, Holding, Invoice,
 from gpuforge_controlplane.storage import budgets, kpis, ledger, means
 from gpuforge_controlplane.storage.billing_schema import invoices
 from gpuforge_controlplane.storage.database import Connection
+from gpuforge_controlplane.storage.means import Lately
 from gpuforge_controlplane.storage.statements import tuples
 
 METER_HAS = timedelta(minutes=5)  # to write a day that has just ended: no need to look how far it is
@@ -25,29 +26,39 @@ MONTH_LASTS = timedelta(hours=1)
 _SECONDS = {"sqlite": "({} / 1000000.0)", "postgresql": "extract(epoch FROM {})::float8"}
 
 
-async def load(tx: Connection, now: datetime, hearing_since: datetime) -> Watched:
-    """The picture at `now`; `hearing_since` as in `Watched`."""
+async def load(
+    tx: Connection, now: datetime, hearing_since: datetime, lately: Lately | None = None
+) -> Watched:
+    """The picture at `now`; `hearing_since` as in `Watched`. `lately`: what the look before read of rollups,
+    kept up to date for the next one."""
     seconds = _SECONDS[tx.dialect.name]
+    lately = Lately() if lately is None else lately
     until = await means.rolled_until(tx, now)
+    if until is not None and until == lately.until:
+        holdings = await _holdings_as(tx, seconds, lately.held)
+    else:
+        lately.clusters = {} if until is None else await means.of_clusters(tx, until)
+        holdings = list(map(Holding._make, await _holdings(tx, seconds, until)))
+        lately.held = {(each.gpu_id, each.job_id): each.mean_pct for each in holdings}
+        lately.until = until
     return Watched(
         hearing_since=hearing_since.timestamp(),
-        clusters=await _clusters(tx, seconds, until),
+        clusters=await _clusters(tx, seconds, lately.clusters),
         nodes=await _nodes(tx, seconds),
         gpus=await _gpus(tx, seconds),
-        holdings=await _holdings(tx, seconds, until),
+        holdings=holdings,
         tenants=await _tenants(tx, now),
         invoices=await _invoices(tx, now),
         usage_owed_since=await _usage_owed_since(tx, now),
     )
 
 
-async def _clusters(tx: Connection, seconds: str, until: datetime | None) -> list[Cluster]:
+async def _clusters(tx: Connection, seconds: str, used: Mapping[int, float]) -> list[Cluster]:
     oldest = f"SELECT cluster_id, {seconds.format('min(submitted_at)')} FROM jobs"  # noqa: S608  # constants
     queued: Iterable[tuple[int, float]] = await tuples(
         tx, f"{oldest} WHERE status = 'queued' GROUP BY cluster_id"
     )
     waits = dict(queued)
-    used = {} if until is None else await means.of_clusters(tx, until)
     return [
         Cluster(cluster_id, name, used.get(cluster_id), waits.get(cluster_id))
         for cluster_id, name in await tuples(tx, "SELECT id, name FROM clusters")
@@ -87,14 +98,27 @@ async def _faults(tx: Connection) -> dict[int, list[str]]:
     return found
 
 
-async def _holdings(tx: Connection, seconds: str, until: datetime | None) -> list[Holding]:
+async def _holdings(
+    tx: Connection, seconds: str, until: datetime | None
+) -> Iterable[tuple[int, int, int | None, float, str, float | None]]:
+    """A `Holding` each; its mean over the time to `until`, None without."""
     started = seconds.format("a.started_at")
     mean = "NULL" if until is None else means.of_held(tx, until)
     query = (
         f"SELECT a.gpu_id, a.job_id, j.tenant_id, {started}, a.family, {mean} FROM allocations a"  # noqa: S608
         " JOIN jobs j ON j.id = a.job_id WHERE a.ended_at IS NULL"
     )
-    return list(map(Holding._make, await tuples(tx, query)))
+    return await tuples(tx, query)
+
+
+async def _holdings_as(
+    tx: Connection, seconds: str, used: Mapping[tuple[int, int], float | None]
+) -> list[Holding]:
+    """What jobs hold now with means that are known. Of what was not held then no bucket tells yet."""
+    return [
+        Holding(gpu_id, job_id, tenant_id, since, family, used.get((gpu_id, job_id)))
+        for gpu_id, job_id, tenant_id, since, family, _ in await _holdings(tx, seconds, None)
+    ]
 
 
 async def _tenants(tx: Connection, now: datetime) -> list[Tenant]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from typing import TypeVar
 
 import msgspec
 
@@ -16,6 +17,21 @@ from gpuforge_client.retry import REAL, World
 from gpuforge_shared.errors import Conflict, Forbidden, NotFound
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+EASY_S = 1.0  # an answer within that comes from a control plane that is not busy
+RESTS = 3  # times as long as it took beyond that, it has peace from us after an answer
+LONGEST_REST_S = 10.0
+
+
+def rest_s(took_s: float, draw: float) -> float:
+    """Seconds until the next request of a registration, after one that took so long; `draw` is in [0, 1).
+
+    A registration is several requests: 12,500 agents that start at once would make each other's time out, and
+    begin anew. So each has one request in flight of RESTS + 1 that it might have.
+    """
+    return min(LONGEST_REST_S, 2 * draw * RESTS * max(0.0, took_s - EASY_S))
 
 
 # What is read of an answer, and no more: either side may be upgraded first.
@@ -92,15 +108,19 @@ class Identity:
 
     async def register(self, inventory: Inventory) -> None:
         """Register node and GPUs and learn their ids. Raises what the client raises, or Forbidden."""
-        cluster = await own_cluster(self._client)
+        cluster = await self._paced(own_cluster(self._client))
         node = self._described(cluster.id, inventory)
-        record = await self._say(node)
+        record = await self._paced(self._say(node))
+        gpus: list[_Gpu] = []
         if inventory.gpus:
             body = {"node_id": record.id, "gpus": [_described(gpu) for gpu in inventory.gpus]}
-            await self._client.post("/api/clusters/gpus", list[_Gpu], body=body, repeatable=True)
-        # the answer above repeats only what was new: the ids of known GPUs are in the node's record
-        detail = await self._client.get(f"/api/clusters/nodes/{record.id}", _Node)
-        self.node_id, self._gpu_ids = record.id, _ids(detail.gpus, inventory)
+            posted = self._client.post("/api/clusters/gpus", list[_Gpu], body=body, repeatable=True)
+            gpus = await self._paced(posted)
+        wanted = {gpu.uuid for gpu in (*inventory.gpus, *inventory.absent)}
+        if not gpus or not wanted <= {gpu.uuid for gpu in gpus}:
+            # the answer above holds only what was new: the ids of known GPUs are in the node's record
+            gpus = (await self._client.get(f"/api/clusters/nodes/{record.id}", _Node)).gpus
+        self.node_id, self._gpu_ids = record.id, _ids(gpus, inventory)
         self._node, self._registered = node, frozenset(inventory.gpus)
         logger.info(
             "registered %s in cluster %s",
@@ -108,6 +128,13 @@ class Identity:
             cluster.name or cluster.id,
             extra={"node_id": record.id, "gpus": len(self._gpu_ids)},
         )
+
+    async def _paced(self, request: Awaitable[T]) -> T:
+        began = self._world.monotonic()
+        answer = await request
+        if (rest := rest_s(self._world.monotonic() - began, self._world.draw())) > 0:
+            await self._world.sleep(rest)
+        return answer
 
     async def heartbeat(self) -> None:
         """Say that the node is up, if it is registered. Raises what the client raises."""

@@ -1,8 +1,9 @@
 """One node's delivery to a small control plane: what survives which trouble. Waits are noted, not waited."""
 
+import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -104,7 +105,6 @@ async def test_it_registers_node_and_gpus_and_sends_under_their_ids(bench: Bench
         "GET /api/clusters",
         "POST /api/clusters/nodes",
         "POST /api/clusters/gpus",
-        "GET /api/clusters/nodes/100",
         "POST /api/clusters/metrics",
     ]
     node = bench.plane.nodes["gpu-01"]
@@ -114,12 +114,30 @@ async def test_it_registers_node_and_gpus_and_sends_under_their_ids(bench: Bench
     assert len(bench.spool) == 0
 
 
+async def test_a_registration_leaves_a_busy_control_plane_in_peace_between_its_requests(bench: Bench) -> None:
+    clock = itertools.count(step=2)  # two seconds go by at each look: every answer takes that long
+    bench.identity._world = replace(
+        bench.identity._world, monotonic=lambda: float(next(clock)), draw=lambda: 0.5
+    )
+    await bench.identity.register(bench.inventory)
+    assert bench.waits.seconds[:1] == [pytest.approx(3.0)]
+    assert len(bench.waits.seconds) == 3
+
+
+async def test_a_gpu_known_before_keeps_its_id_beside_one_that_is_new(bench: Bench) -> None:
+    bench.inventory = Inventory(gpus=(gpu(0),))
+    await bench.identity.register(bench.inventory)
+    (first,) = bench.identity.gpu_ids.values()
+    await bench.identity.register(Inventory(gpus=(gpu(1),), absent=(gpu(0),)))
+    assert bench.identity.gpu_ids == {"GPU-0": first, "GPU-1": first + 1}
+
+
 async def test_a_backlog_goes_in_batches_in_order_and_registers_once(bench: Bench) -> None:
     bench.sample(2 * BATCH + 500)
     await bench.pusher.deliver()
     assert bench.plane.batches == [BATCH, BATCH, 500]
     assert bench.times() == bench.all_times()
-    assert len(bench.plane.requests) == 4 + 3
+    assert len(bench.plane.requests) == 3 + 3
 
 
 async def test_what_was_answered_too_late_is_sent_again_and_counts_once(bench: Bench) -> None:

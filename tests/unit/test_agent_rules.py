@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gpuforge_agent import host
 from gpuforge_agent.app import every, next_due, spread_s
 from gpuforge_agent.collector import InlineCollector
+from gpuforge_agent.identity import EASY_S, LONGEST_REST_S, rest_s
 from gpuforge_agent.notify import notify
 from gpuforge_agent.push import AWAY, REFUSED, REFUSED_FLOOR_S, patience_s, reasons_by_index
 from gpuforge_agent.sampler import Sampler
@@ -273,3 +274,19 @@ async def test_a_change_of_the_host_is_said_once(caplog: pytest.LogCaptureFixtur
         "the GPUs can't be read: the driver is not loaded",
         "the GPUs can be read again",
     ]
+
+
+@pytest.mark.parametrize(
+    ("took_s", "draw", "rest"),
+    [
+        pytest.param(0.02, 0.9, 0.0, id="a control plane at ease"),
+        pytest.param(EASY_S, 0.9, 0.0, id="just so"),
+        pytest.param(2.0, 0.5, 3.0, id="busy"),
+        pytest.param(2.0, 0.0, 0.0, id="some go on at once"),
+        pytest.param(15.0, 0.9, LONGEST_REST_S, id="never longer"),
+    ],
+)
+def test_a_registration_rests_the_longer_the_busier_the_control_plane_is(
+    took_s: float, draw: float, rest: float
+) -> None:
+    assert rest_s(took_s, draw) == pytest.approx(rest)

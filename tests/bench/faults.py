@@ -1,21 +1,24 @@
 """Each fault of the driver, live: what the API showed and after how many seconds; what other tools showed.
 
-A control plane, an agent and a fake driver with three GPUs, the fault on the first: the agent samples each
-second here and looks at health every five (by default it is 5 and 30). `--nvitop-exporter PATH` adds that
-one, which is no dependency of ours.
+A control plane, an agent and a fake driver with three GPUs, the fault on the first, and with `--pairs` one on
+the second as well: the agent samples each second here and looks at health every five (by default it is 5 and
+30). `--nvitop-exporter PATH` adds that one, which is no dependency of ours. A card is taken off the bus where
+this user may mount (root): the agent then lives with a made-up PCI bus.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,12 +26,16 @@ from typing import Any
 
 from tests.bench.faulty import Api, agent_on, fake_driver, tool
 from tests.bench.server import serving
-from tests.fakenvml.faults import ECC, FAULTS, Fault, Shown, expected
+from tests.fakenvml.faults import BY_NAME, FAULTS, IN_PAIRS, Fault, Shown, afflicted, expected, plug_in
 from tests.fakenvml.library import FakeNvml, Host, eight_gpus
 from tests.postgres import free_loopback_port
 
 GPUS = 3
 LONGEST_S = 150.0
+ON_A_BUS_OF_ITS_OWN = (
+    "unshare", "--mount", "--propagation", "private", "sh", "-euc",
+    'mount --bind "$0" /sys/bus/pci/devices; exec "$@"',
+)  # fmt: skip
 TOOL_S = 10.0  # a tool takes two seconds on a busy machine
 NVITOP = """
 from nvitop import Device
@@ -43,6 +50,7 @@ class Bench:
     """One host, one control plane."""
 
     fake: FakeNvml
+    bus: Path
     api: Api
     node_id: int
     host: Host
@@ -71,22 +79,18 @@ class Bench:
             time.sleep(0.1)
         return time.monotonic() - began
 
-    def suffer(self, fault: Fault) -> None:
-        """From now on, on GPU 0 or on all."""
-        ill = fault.upon(self.host, 0)
-        if fault.unloads:
+    def suffer(self, faults: Sequence[Fault]) -> None:
+        """From now on, the first on GPU 0 and the second on GPU 1, or on all."""
+        plug_in(self.bus, self.host, faults)
+        ill, self.host = afflicted(self.host, faults)
+        if any(fault.unloads for fault in faults):
             self.fake.unload()
         else:
             self.fake.show(ill)
-        past = replace(
-            self.host.gpus[0],
-            xids=ill.gpus[0].xids,
-            further={**self.host.gpus[0].further, ECC: ill.gpus[0].further.get(ECC, 0)},
-        )
-        self.host = replace(self.host.with_gpu(0, past), session=ill.session)
 
     def heal(self) -> float | None:
         """Be well again, by an operator's word too; seconds until the API says so."""
+        plug_in(self.bus, self.host, ())
         self.fake.show(self.host)
 
         def well() -> bool:
@@ -164,39 +168,70 @@ def _seconds(took: float | None) -> str:
     return "never" if took is None else f"{took:.1f} s"
 
 
+def _cases(word: str, *, pairs: bool, may_unplug: bool) -> list[tuple[Fault, ...]]:
+    """Each fault, and then every two of those that are tried in pairs."""
+    possible = [fault for fault in FAULTS if may_unplug or not fault.unplugs]
+    cases: list[tuple[Fault, ...]] = [(fault,) for fault in possible if word in fault.name]
+    if pairs:
+        named = [BY_NAME[name] for name in IN_PAIRS if BY_NAME[name] in possible]
+        cases += [
+            pair for pair in itertools.combinations(named, 2) if any(word in each.name for each in pair)
+        ]
+    return cases
+
+
+def _row(bench: Bench, faults: Sequence[Fault]) -> str:
+    """Have the faults, one after the other, and recover: a line of the table."""
+    took = None
+    for number in range(1, len(faults) + 1):
+        bench.suffer(faults[:number])
+        second = faults[1] if number == 2 else None
+        took = bench.until(partial(bench.shows, expected(faults[0], second, GPUS)))
+    shown = " · ".join(
+        " ".join(sorted(f"{kind} {code}" for kind, code in of_one)) for of_one in bench.shown()
+    )
+    others = bench.others()
+    recovered = bench.heal()
+    name = " + ".join(fault.name for fault in faults)
+    cells = [
+        name,
+        shown.strip(" ·") or "nothing: it is no fault",
+        _seconds(took),
+        _seconds(recovered),
+        *others,
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
 def main() -> None:
-    """Print the table."""
-    options = argparse.ArgumentParser(description=__doc__)
+    """Print the table. In pairs, `after` is that of the second fault."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--nvitop-exporter", metavar="PATH")
     options.add_argument("--only", metavar="WORD", default="", help="faults whose name has this in it")
+    options.add_argument("--pairs", action="store_true", help="two at a time as well, which takes a while")
     given = options.parse_args()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         fake = fake_driver(folder)
         host = replace(eight_gpus(), gpus=eight_gpus().gpus[:GPUS])
         fake.show(host)
+        (bus := folder / "devices").mkdir()
+        plug_in(bus, host, ())
+        may_unplug = os.geteuid() == 0
         server = stack.enter_context(serving(f"sqlite+aiosqlite:///{folder / 'bench.db'}", folder / "log"))
         api = Api(server)
         key = api.ask("POST", "/api/clusters", {"name": "bench"})["api_key"]
         pace = ("--interval", "1", "--push-interval-s", "1", "--heartbeat-interval-s", "5")
-        stack.enter_context(agent_on(fake, server, key, *pace))
-        bench = Bench(fake, api, _registered(api), host)
-        heads = ["fault", "the API showed", "after", "recovered", "gpustat", "nvitop"]
+        within = (*ON_A_BUS_OF_ITS_OWN, str(bus)) if may_unplug else ()
+        stack.enter_context(agent_on(fake, server, key, *pace, within=within))
+        bench = Bench(fake, bus, api, _registered(api), host)
+        heads = ["fault", "the API showed, GPU by GPU", "after", "recovered", "gpustat", "nvitop"]
         print("| " + " | ".join([*heads, *(["nvitop-exporter"] if given.nvitop_exporter else [])]) + " |")
         print("|---" * (len(heads) + bool(given.nvitop_exporter)) + "|")
-        for fault in FAULTS:
-            if fault.unplugs or given.only not in fault.name:  # there is no PCI bus to unplug from here
-                continue
+        for faults in _cases(given.only, pairs=given.pairs, may_unplug=may_unplug):
             with _exporting(given.nvitop_exporter, fake) as bench.exporter:
                 time.sleep(2.0 if bench.exporter else 0.0)
-                wanted = expected(fault, None, GPUS)
-                bench.suffer(fault)
-                took = bench.until(partial(bench.shows, wanted))
-                others = bench.others()
-                recovered = bench.heal()
-            names = sorted(f"{kind} {code}" for kind, code in fault.shown) or ["nothing: it is no fault"]
-            cells = [fault.name, *names, _seconds(took), _seconds(recovered), *others]
-            print("| " + " | ".join(cells) + " |", flush=True)
+                print(_row(bench, faults), flush=True)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,8 +50,10 @@ class Api:
 
 
 @contextlib.contextmanager
-def agent_on(fake: FakeNvml, server: Server, key: str, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The agent as a sysadmin runs it; ended with the block."""
+def agent_on(
+    fake: FakeNvml, server: Server, key: str, *flags: str, within: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The agent as a sysadmin runs it, ended with the block. `within`: a command that becomes its own."""
     environment = {
         **fake.environment(),
         "GPUFORGE_API_KEY": key,
@@ -61,7 +63,7 @@ def agent_on(fake: FakeNvml, server: Server, key: str, *flags: str) -> Iterator[
         "GPUFORGE_STATE_DIR": str(fake.state.parent / "agent"),
         "GPUFORGE_LOG_LEVEL": "error",
     }
-    command = [sys.executable, "-m", "gpuforge_agent", "run", *flags]
+    command = [*within, sys.executable, "-m", "gpuforge_agent", "run", *flags]
     process = subprocess.Popen(command, env=environment)
     try:
         yield process
@@ -78,11 +80,20 @@ def family(pid: int) -> list[int]:
 
 def pss_mib(pid: int) -> float:
     """Proportional set size of a process and its descendants."""
+    return _mapped_mib(pid, "Pss:")
+
+
+def rss_mib(pid: int) -> float:
+    """Resident set sizes of a process and its descendants, added up: what they share counts for each."""
+    return _mapped_mib(pid, "Rss:")
+
+
+def _mapped_mib(pid: int, what: str) -> float:
     kib = 0
     for each in family(pid):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             rollup = Path(f"/proc/{each}/smaps_rollup").read_text()
-            kib += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+            kib += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith(what))
     return kib / 1024
 
 

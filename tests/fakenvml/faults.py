@@ -1,7 +1,8 @@
 """Every fault that a host can be given, and what a control plane must then say of its GPUs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tests.fakenvml.library import (
     LIB_RM_VERSION_MISMATCH,
@@ -137,6 +138,46 @@ FAULTS = (
     ),
 )
 BY_NAME = {fault.name: fault for fault in FAULTS}
+IN_PAIRS = (
+    "hung", "lost", "off the bus", "crashes the library", "Xid 79", "uncorrectable ECC", "driver absent",
+    "driver reloaded",
+)  # fmt: skip
+"""Of each kind one: every two of them are tried together."""
+
+
+def afflicted(host: Host, faults: Sequence[Fault]) -> tuple[Host, Host]:
+    """The host with these faults, the first on GPU 0, the second on GPU 1; and as it is once they are mended.
+
+    What is past stays: a driver that was loaded anew, Xids, errors that were counted.
+    """
+    ill = host
+    for index, fault in enumerate(faults):
+        ill = fault.upon(ill, index)
+    gpus = [_past(well, sick) for well, sick in zip(host.gpus, ill.gpus, strict=True)]
+    return ill, replace(host, session=ill.session, gpus=gpus)
+
+
+def _past(well: Gpu, ill: Gpu) -> Gpu:
+    return replace(well, xids=ill.xids, further={**well.further, ECC: ill.further.get(ECC, 0)})
+
+
+def plug_in(bus: Path, host: Host, faults: Sequence[Fault]) -> None:
+    """Let PCI, which is the folder `bus`, list the host's cards, without those that a fault unplugged."""
+    out = {index for index, fault in enumerate(faults) if fault.unplugs}
+    for index, gpu in enumerate(host.gpus):
+        _list_card(bus / f"0000:{gpu.pci[9:].lower()}", there=index not in out)
+
+
+def _list_card(place: Path, *, there: bool) -> None:
+    files: Collection[tuple[str, str]] = (("vendor", "0x10de"), ("class", "0x030200"))
+    if there:
+        place.mkdir(exist_ok=True)
+        for name, text in files:
+            (place / name).write_text(f"{text}\n")
+    elif place.exists():
+        for name, _ in files:
+            (place / name).unlink()
+        place.rmdir()
 
 
 def expected(first: Fault, second: Fault | None, gpus: int) -> list[Shown]:

@@ -20,17 +20,23 @@ from gpuforge_agent.timetable import Timetable
 from gpuforge_client.rest import RestClient
 from gpuforge_client.retry import ONCE, World
 from tests.api.harness import Plane, serving
-from tests.fakenvml.faults import BY_NAME, ECC, FAULTS, HEALTH_EVERY, Fault, Shown, expected
-from tests.fakenvml.library import FakeNvml, Gpu, eight_gpus
+from tests.fakenvml.faults import (
+    BY_NAME,
+    FAULTS,
+    HEALTH_EVERY,
+    IN_PAIRS,
+    Fault,
+    Shown,
+    afflicted,
+    expected,
+    plug_in,
+)
+from tests.fakenvml.library import FakeNvml, eight_gpus
 from tests.hand_clock import HandClock
 
 GPUS = 3  # one for each fault of a pair, and one that must stay well
 INTERVAL_S = 5.0
 LONGEST_RECOVERY = 40  # samples: a hang that was met several times is tried again ever more rarely
-IN_PAIRS = (
-    "hung", "lost", "off the bus", "crashes the library", "Xid 79", "uncorrectable ECC", "driver absent",
-    "driver reloaded",
-)  # fmt: skip
 
 
 class Patient:
@@ -65,32 +71,14 @@ class Patient:
         self.pusher = Pusher(client, self.identity, spool, lambda: sampler.inventory, world)
         self.reporter = Reporter(client, self.identity, self.checkup)
 
-    def plug_in(self, indexes: set[int]) -> None:
-        """Let PCI list the cards at these indexes."""
-        for index, gpu in enumerate(self.host.gpus):
-            place = self.bus / f"0000:{gpu.pci[9:].lower()}"
-            if index in indexes:
-                place.mkdir(exist_ok=True)
-                (place / "vendor").write_text("0x10de\n")
-                (place / "class").write_text("0x030200\n")
-            elif place.exists():
-                (place / "vendor").unlink()
-                (place / "class").unlink()
-                place.rmdir()
-
     def suffer(self, *faults: Fault) -> None:
         """From now on, have these faults and no others: the first on GPU 0, the second on GPU 1."""
-        host = self.host
-        for index, fault in enumerate(faults):
-            host = fault.upon(host, index)
-        self.plug_in({at for at in range(GPUS) if at >= len(faults) or not faults[at].unplugs})
+        plug_in(self.bus, self.host, faults)
+        ill, self.host = afflicted(self.host, faults)
         if any(fault.unloads for fault in faults):
             self.fakenvml.unload()
         else:
-            self.fakenvml.show(host)
-        # what is past stays: a driver that was loaded anew, Xids, errors that were counted
-        gpus = [_past(well, ill) for well, ill in zip(self.host.gpus, host.gpus, strict=True)]
-        self.host = replace(self.host, session=host.session, gpus=gpus)
+            self.fakenvml.show(ill)
 
     async def sweep(self) -> None:
         """Sample, deliver, and report if a report is due or urgent; five seconds pass."""
@@ -138,10 +126,6 @@ class Patient:
         node = await self.plane.admin.read(f"/api/clusters/nodes/{self.identity.node_id}")
         assert [gpu["missing"] for gpu in node["gpus"]] == [{}] * GPUS
         assert [gpu["health"]["missing"] for gpu in node["gpus"]] == [{}] * GPUS
-
-
-def _past(well: Gpu, ill: Gpu) -> Gpu:
-    return replace(well, xids=ill.xids, further={**well.further, ECC: ill.further.get(ECC, 0)})
 
 
 @pytest.fixture

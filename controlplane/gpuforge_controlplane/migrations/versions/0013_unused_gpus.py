@@ -7,8 +7,8 @@ from alembic import op
 
 from gpuforge_controlplane.storage.columns import ID, UtcTime
 
-revision = "0015"
-down_revision = "0014"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 

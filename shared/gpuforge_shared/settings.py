@@ -22,7 +22,7 @@ OWNERS: Mapping[str, frozenset[str]] = {
     "agent": frozenset(
         {
             "control_plane_url", "api_key", "api_key_file", "hostname", "interval_s", "push_interval_s",
-            "heartbeat_interval_s", "source", "nvml_library", "nvml_deadline_s", "state_dir",
+            "heartbeat_interval_s", "source", "nvml_library", "nvml_deadline_s", "journal_xids", "state_dir",
             "queue_mib", "queue_samples", "metrics_listen",
             "simulated_nodes", "simulated_gpus", "simulated_model", "simulated_follow",
             "log_level", "log_format",

@@ -2,7 +2,8 @@ import { brief } from "../src/components/brief";
 import { describe, expect, it } from "vitest";
 import type { DryRun, EventRecord, JobExplanation } from "../src/api/schema";
 import { patternOf, placeOf, urgency, withUnit } from "../src/tabs/alerts/words";
-import { forecast, inAll, named, ordinal, plain, standing } from "../src/tabs/jobs/words";
+import { plain } from "../src/components/brief";
+import { forecast, inAll, named, ordinal, standing } from "../src/tabs/jobs/words";
 import { budgetWords, effectOf } from "../src/tabs/tenants/words";
 
 const NOW = Date.parse("2026-05-09T12:00:00Z");

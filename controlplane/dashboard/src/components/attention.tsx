@@ -7,7 +7,7 @@ import { idleJobs, useLeakage, type IdleJob } from "../state/leakage";
 import { priceOf } from "../state/rates";
 import { useResource } from "../state/resource";
 import { href } from "../url/route";
-import { brief } from "./brief";
+import { brief, plain } from "./brief";
 import { Mark, type MarkKind } from "./parts";
 import { Empty, Skeleton } from "./states";
 
@@ -40,7 +40,7 @@ export function Attention() {
     ...(leaks?.billing_gaps ?? []).filter((gap) => gap.flagged).map(unbilled),
     ...active.filter((event) => !toldOtherwise(all, event)).map(alarm),
     ...(blocked.data.value ?? []).map((job) => ({
-      key: `job ${job.id}`, kind: "dash" as const, title: job.name, text: job.block_reason ?? "blocked", when: ago(job.submitted_at), to: href("jobs", `?job=${job.id}`), weight: 0.1,
+      key: `job ${job.id}`, kind: "dash" as const, title: job.name, text: plain(job.block_reason ?? "blocked"), when: ago(job.submitted_at), to: href("jobs", `?job=${job.id}`), weight: 0.1,
     })),
   ];
   items.sort((a, b) => b.weight - a.weight);

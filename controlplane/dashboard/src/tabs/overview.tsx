@@ -79,7 +79,7 @@ function Told({ kpis: told }: { kpis: Kpis }) {
       <Kpi title="Fleet utilisation" value={percent(live?.utilization ?? load.percentage)} unit="%" to={href("fleet")} spark={(each) => each.utilization}
         note={`${count(load.active_gpus)} of ${count(load.total_gpus)} active`} />
       <Kpi title="Revenue leakage" value={lost ? roughMoney(lost.lost_per_hour) : percent(leak.percentage)} unit={lost ? "/h" : "%"} to={href("billing", "?view=leakage")} warm={idle > 0} spark={(each) => each.idle}
-        lead={idle ? count(idle) : undefined} note={idle ? `idle for half an hour · ${arrow}` : `none idle for half an hour · ${arrow}`} />
+        lead={idle ? count(idle) : undefined} note={idle ? `idle for half an hour · ${arrow}` : "none idle for half an hour"} />
       <Kpi title="Quota utilisation" value={percent(quota.percentage)} unit="%" to={href("tenants")} spark={(each) => each.allocated}
         note={`${count(quota.gpus_in_use)} of ${counted(quota.total_quota, "GPU")}`} />
       <Kpi title="Fleet health" value={health.total ? percent((100 * health.healthy) / health.total) : "–"} unit="%" to={href("fleet", "?show=fault")} spark={(each) => each.healthy}

@@ -1,5 +1,6 @@
 /** What the scheduler says of a job, as people say it. */
 import type { DryRun, JobExplanation, JobRecord } from "../../api/schema";
+import { plain } from "../../components/brief";
 import type { MarkKind } from "../../components/parts";
 import { duration } from "../../format";
 
@@ -10,9 +11,6 @@ export const MARKS: Record<JobStatus, MarkKind> = {
 };
 
 export const isOver = (job: Pick<JobRecord, "status">): boolean => !["queued", "running", "blocked"].includes(job.status);
-
-/** `WAITING_CAPACITY: needs 4 GPUs; 1 of 8 idle` without the code, which is for machines. */
-export const plain = (reason: string): string => reason.replace(/^[A-Z][A-Z_]+: */, "");
 
 /** Why it is as it is: what blocks it, what it waits for, how it ended; "" where there is nothing to say. */
 export const reasonOf = (job: JobRecord): string => plain(job.block_reason ?? job.pending_reason ?? job.end_reason ?? "");

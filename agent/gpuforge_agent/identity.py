@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-EASY_S = 1.0  # an answer within that comes from a control plane that is not busy
+EASY_S = 2.0  # an answer within that comes from a control plane that is not busy, or is just starting
 RESTS = 3  # times as long as it took beyond that, it has peace from us after an answer
 LONGEST_REST_S = 10.0
 

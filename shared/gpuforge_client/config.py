@@ -25,6 +25,11 @@ def plain_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
 
 
+def extend(settings: Mapping[str, str]) -> None:
+    """Add to the environment of this process and of those it will start."""
+    os.environ.update(settings)
+
+
 def become(environment: Mapping[str, str]) -> None:
     """Make this the environment of this process, a copy that is to be somebody else."""
     os.environ.clear()

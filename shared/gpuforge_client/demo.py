@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from gpuforge_client import config
 from gpuforge_client.demo_children import Child, launch, prepare_copies, stop_all
 from gpuforge_client.demo_folder import DemoError, DemoFolder, last_lines, opened, read_key, write_key
 from gpuforge_client.demo_plan import GPUS_PER_NODE, Share, delivery_s, sampling_s, shares
@@ -31,7 +32,7 @@ DEFAULT_FOLDER = Path(".demo")
 MAX_NODES = 1000
 KEEP_SAMPLES_HOURS = 2  # at 96 samples/s a day of them would fill a gigabyte
 LOOK_S, ASK_S = 0.1, 0.1  # between two looks at the children, two questions to the control plane
-# aiohttp reads the system's certificates as it is imported, a quarter of an agent's start; here is no TLS
+# aiohttp reads the system's certificates as it is imported, a tenth of a second; here is no TLS
 _NO_CERTIFICATES = {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -90,7 +91,9 @@ class _Demo:
             self._screen.step("preparing the database")
             self._mint_admin_key()
         self._screen.step("starting the control plane")
-        self._plane.start()
+        config.extend(_NO_CERTIFICATES)
+        prepare_copies("aiohttp", "msgspec", "pydantic", "gpuforge_shared.settings")  # what all of them need
+        self._plane.start_as_copy()
         prepare_copies("gpuforge_agent.app", "gpuforge_client.demo_fleet")
         for cluster, agent in self._agents.items():
             if read_key(self._folder.cluster_key(cluster)) is not None:
@@ -175,13 +178,14 @@ class _Demo:
         while waiting:
             done = sum(reporting.values())
             self._screen.step("waiting for the GPUs", f"({done} of {expected} report)")
-            await asyncio.sleep(ASK_S)
-            for share in list(waiting):
-                found = await count(client, share, ids[share.site.cluster], self._since)
-                reporting[share.site.cluster] = found.reporting
-                if found.reporting >= share.gpus:
-                    waiting.remove(share)
-                    strangers += found.strangers
+            # one cluster at a time: to answer costs the control plane what the agents' registrations need
+            found = await count(client, waiting[0], ids[waiting[0].site.cluster], self._since)
+            reporting[waiting[0].site.cluster] = found.reporting
+            if found.reporting >= waiting[0].gpus:
+                waiting.pop(0)
+                strangers += found.strangers
+            else:
+                await asyncio.sleep(ASK_S)
         if strangers:
             others = counted(strangers, "other node")
             self._screen.say(f"Nobody plays {others} of these clusters any more: offline soon.")
@@ -225,7 +229,7 @@ class _Demo:
             name="the control plane",
             module="gpuforge_controlplane",
             arguments=arguments,
-            settings=_NO_CERTIFICATES,
+            settings={},
             folder=self._folder.path,
             log=self._folder.log("control-plane"),
         )
@@ -248,7 +252,7 @@ class _Demo:
             name=f"the agent of {cluster}",
             module="gpuforge_agent",
             arguments=["run", *(word for flag, value in flags.items() for word in (f"--{flag}", value))],
-            settings={"GPUFORGE_API_KEY_FILE": self._folder.cluster_key(cluster).name, **_NO_CERTIFICATES},
+            settings={"GPUFORGE_API_KEY_FILE": self._folder.cluster_key(cluster).name},
             folder=self._folder.path,
             log=self._folder.log(f"agent-{cluster}"),
             niceness=10,  # the control plane goes first: an agent has nothing to do before it listens

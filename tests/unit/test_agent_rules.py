@@ -281,8 +281,8 @@ async def test_a_change_of_the_host_is_said_once(caplog: pytest.LogCaptureFixtur
     [
         pytest.param(0.02, 0.9, 0.0, id="a control plane at ease"),
         pytest.param(EASY_S, 0.9, 0.0, id="just so"),
-        pytest.param(2.0, 0.5, 3.0, id="busy"),
-        pytest.param(2.0, 0.0, 0.0, id="some go on at once"),
+        pytest.param(EASY_S + 1.0, 0.5, 3.0, id="busy"),
+        pytest.param(EASY_S + 1.0, 0.0, 0.0, id="some go on at once"),
         pytest.param(15.0, 0.9, LONGEST_REST_S, id="never longer"),
     ],
 )

@@ -115,7 +115,7 @@ async def test_it_registers_node_and_gpus_and_sends_under_their_ids(bench: Bench
 
 
 async def test_a_registration_leaves_a_busy_control_plane_in_peace_between_its_requests(bench: Bench) -> None:
-    clock = itertools.count(step=2)  # two seconds go by at each look: every answer takes that long
+    clock = itertools.count(step=3)  # three seconds go by at each look: every answer takes that long
     bench.identity._world = replace(
         bench.identity._world, monotonic=lambda: float(next(clock)), draw=lambda: 0.5
     )

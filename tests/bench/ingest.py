@@ -27,7 +27,7 @@ from gpuforge_shared.wire.fleet import ClusterCreated, GpuRecord, NodeRecord
 from tests.bench.server import Server, hammer, serving
 
 NODES, GPUS_A_NODE = 1_250, 8
-_START = datetime.now(UTC) - timedelta(hours=1)  # samples are an hour of the past: all within retention
+_START = datetime.now(UTC)  # samples of just now, as agents send them: older ones have rollups to mend as well
 _ticks = iter(range(10**9))
 
 
@@ -45,7 +45,7 @@ class Rate:
 
 def body(gpu_ids: Sequence[int]) -> bytes:
     """A batch of one sample a GPU, at a time of its own."""
-    at = _START + timedelta(milliseconds=next(_ticks))
+    at = _START + timedelta(microseconds=next(_ticks))
     sample = {
         "utilization_pct": 87.3,
         "memory_used_mb": 71680,

@@ -27,7 +27,7 @@ from gpuforge_shared.wire.fleet import ClusterCreated, GpuRecord, NodeRecord
 from tests.bench.server import Server, hammer, serving
 
 NODES, GPUS_A_NODE = 1_250, 8
-_START = datetime.now(UTC)  # samples of just now, as agents send them: older ones have rollups to mend as well
+_START = datetime.now(UTC)  # samples of just now, as agents send them: old ones have rollups to mend too
 _ticks = iter(range(10**9))
 
 

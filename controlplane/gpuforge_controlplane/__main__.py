@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import errno
-import gc
 import logging
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from gpuforge_controlplane.config import ControlPlaneSettings, read_settings
 from gpuforge_shared import logs
 from gpuforge_shared.errors import GPUForgeError, root_of
+from gpuforge_shared.imports import no_garbage
 from gpuforge_shared.settings import SettingsError, add_flags, flags_of
 
 OK, FAILED, USAGE = 0, 1, 2
@@ -66,7 +65,7 @@ async def _serve(settings: ControlPlaneSettings, _: argparse.Namespace) -> int:
             f"port {settings.port} on {settings.host} is taken; choose another: --port {settings.port + 1}",
             FAILED,
         )
-    with _no_garbage():
+    with no_garbage():
         from gpuforge_controlplane.app import SchemaError, serve
 
     try:
@@ -76,18 +75,6 @@ async def _serve(settings: ControlPlaneSettings, _: argparse.Namespace) -> int:
     finally:
         listening.close()
     return OK
-
-
-@contextmanager
-def _no_garbage() -> Iterator[None]:
-    """What is imported stays: Python's collector neither looks for garbage meanwhile, a quarter of the time,
-    nor goes through all of it again and again later."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def _listen(host: str, port: int) -> socket.socket:

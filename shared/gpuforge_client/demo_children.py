@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import importlib
 import multiprocessing
 import os
@@ -19,6 +18,7 @@ from typing import IO, Protocol
 
 from gpuforge_client import config
 from gpuforge_client.demo_folder import DemoError, fresh_log, last_lines
+from gpuforge_shared.imports import no_garbage
 
 RESTARTS, WITHIN_S = 3, 60.0
 STOP_S = 2.0  # for the agents, and again for the control plane: less than 5 s in total, come what may
@@ -169,11 +169,9 @@ def _become(child: Child, log: IO[bytes], prepare: Callable[[], None]) -> None:
 
 def prepare_copies(*modules: str) -> None:
     """Import what copies of this process will run."""
-    gc.disable()  # imported modules are no garbage: a third of the time goes into looking
-    for module in modules:
-        importlib.import_module(module)
-    gc.freeze()
-    gc.enable()
+    with no_garbage():
+        for module in modules:
+            importlib.import_module(module)
 
 
 def launch(

@@ -7,14 +7,10 @@ Every GPU is held and reports; tenants by the hundred, two days of sums by the h
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 
 import aiohttp
 from sqlalchemy import update
@@ -31,7 +27,7 @@ from gpuforge_controlplane.storage.means import Lately
 from gpuforge_controlplane.storage.rollup_schema import gpu_rollup_5m
 from gpuforge_shared.clock import utc_now
 from tests.bench.scheduler import GPUS_A_NODE, TENANTS, build, insert
-from tests.bench.server import Server, serving
+from tests.bench.server import Server, on_fleets
 
 LONG_AGO = timedelta(days=1)
 
@@ -121,19 +117,5 @@ async def prepare(url: str, gpus: int) -> None:
         await database.close()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--gpus", type=int, nargs="+", default=[10_000, 100_000])
-    parser.add_argument("--requests", type=int, default=300)
-    asked = parser.parse_args()
-    for gpus in asked.gpus:
-        print(f"{gpus:,} GPUs")
-        with tempfile.TemporaryDirectory(prefix="gpuforge-bench-") as folder:
-            url = f"sqlite+aiosqlite:///{folder}/bench.db"
-            asyncio.run(prepare(url, gpus))
-            with serving(url, Path(folder) / "log") as server:
-                asyncio.run(ask(server, asked.requests))
-
-
 if __name__ == "__main__":
-    main()
+    on_fleets(__doc__.splitlines()[0], prepare, ask, 300)

@@ -8,13 +8,9 @@ metered of yesterday and today is on none.
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import statistics
-import tempfile
 import time
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import aiohttp
 from sqlalchemy import select, update
@@ -29,7 +25,7 @@ from gpuforge_controlplane.storage.rollup_schema import gpu_rollup_5m
 from gpuforge_shared.clock import utc_now
 from tests.bench.alerts import furnish
 from tests.bench.scheduler import TENANTS, insert
-from tests.bench.server import Server, serving
+from tests.bench.server import Server, on_fleets
 
 DAY = timedelta(days=1)
 MONTHS = 12
@@ -125,19 +121,5 @@ async def ask(server: Server, requests: int) -> None:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--gpus", type=int, nargs="+", default=[10_000, 100_000])
-    parser.add_argument("--requests", type=int, default=20)
-    asked = parser.parse_args()
-    for gpus in asked.gpus:
-        print(f"{gpus:,} GPUs")
-        with tempfile.TemporaryDirectory(prefix="gpuforge-bench-") as folder:
-            url = f"sqlite+aiosqlite:///{folder}/bench.db"
-            asyncio.run(prepare(url, gpus))
-            with serving(url, Path(folder) / "log") as server:
-                asyncio.run(ask(server, asked.requests))
-
-
 if __name__ == "__main__":
-    main()
+    on_fleets(__doc__.splitlines()[0], prepare, ask, 20)

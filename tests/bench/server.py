@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,3 +90,27 @@ async def _connection(port: int, requests: Iterator[bytes], until: float, took: 
         await reader.readexactly(length)
         took.append(time.perf_counter() - began)
     writer.close()
+
+
+def on_fleets(
+    about: str,
+    prepare: Callable[[str, int], Awaitable[None]],
+    ask: Callable[[Server, int], Awaitable[None]],
+    requests: int,
+) -> None:
+    """The command line of a benchmark that fills a database for each `--gpus` and asks a server on it."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--gpus", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--requests", type=int, default=requests)
+    asked = parser.parse_args()
+    for gpus in asked.gpus:
+        print(f"{gpus:,} GPUs")
+        with tempfile.TemporaryDirectory(prefix="gpuforge-bench-") as folder:
+            url = f"sqlite+aiosqlite:///{folder}/bench.db"
+            asyncio.run(_awaited(prepare(url, gpus)))
+            with serving(url, Path(folder) / "log") as server:
+                asyncio.run(_awaited(ask(server, asked.requests)))
+
+
+async def _awaited(work: Awaitable[None]) -> None:
+    await work

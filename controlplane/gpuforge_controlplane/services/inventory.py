@@ -9,7 +9,7 @@ from gpuforge_controlplane.domain.fleet import node_status
 from gpuforge_controlplane.domain.slots import Card, Found, Seating, seat
 from gpuforge_controlplane.services.context import Context, Upserted
 from gpuforge_controlplane.services.fleet import gpu_record, held_node, may_see
-from gpuforge_controlplane.storage import fleet
+from gpuforge_controlplane.storage import audit, fleet
 from gpuforge_controlplane.storage.fleet import KnownGpu, StoredNode
 from gpuforge_controlplane.storage.statements import Row
 from gpuforge_shared.errors import Conflict, invalid
@@ -48,20 +48,27 @@ async def _apply(
         for displaced in seating.vacated:
             place = {"gpu_index": known[displaced]["gpu_index"]}
             await ctx.audit("gpu.displace", "gpu", displaced, before=place, after={"gpu_index": None})
-    created = []
+    fresh = []
     for gpu_id, gpu, slot in zip(seating.seats, told, found, strict=True):
         values = _values(gpu) | {"node_id": node["id"], "gpu_index": slot.gpu_index}
         if gpu_id is None:
-            created.append(await _create(ctx, node, values))
+            fresh.append(values)
         else:
             await _update(ctx, known[gpu_id], values)
-    return created
+    return await _create(ctx, node, fresh)
 
 
-async def _create(ctx: Context, node: StoredNode, values: Row) -> GpuRecord:
-    gpu = await fleet.create_gpu(ctx.tx, values | {"status": "idle", "created_at": ctx.now})
-    await ctx.audit("gpu.create", "gpu", gpu["id"], after=values)
-    return gpu_record(gpu, node_status(node["state"], node["last_heartbeat_at"], node["retired_at"], ctx.now))
+async def _create(ctx: Context, node: StoredNode, fresh: Sequence[Row]) -> list[GpuRecord]:
+    """All of them at once: a host of eight takes half the time of one by one."""
+    untold = {"uuid": None, "model": None, "vram_mb": None}
+    rows = [untold | values | {"status": "idle", "created_at": ctx.now} for values in fresh]
+    created = await fleet.create_gpus(ctx.tx, rows)
+    told = zip(created, fresh, strict=True)
+    await audit.append_all(
+        ctx.tx, [ctx.audit_row("gpu.create", "gpu", gpu["id"], after=values) for gpu, values in told]
+    )
+    status = node_status(node["state"], node["last_heartbeat_at"], node["retired_at"], ctx.now)
+    return [gpu_record(gpu, status) for gpu in created]
 
 
 async def _update(ctx: Context, gpu: KnownGpu, values: Row) -> None:

@@ -210,9 +210,17 @@ async def vacate(tx: Connection, gpu_ids: Sequence[int]) -> None:
     await tx.execute(update(gpus).where(is_among(tx, gpus.c.id, gpu_ids)).values(gpu_index=None))
 
 
-async def create_gpu(tx: Connection, values: Row) -> StoredGpu:
-    made = await tx.execute(insert(tx, gpus).values(**values).returning(*gpus.c))
-    return records(made, StoredGpu)[0]
+async def create_gpus(tx: Connection, rows: Sequence[Row]) -> list[StoredGpu]:
+    """The new GPUs of one node, in order of `rows`, which all name the same columns; by one statement.
+
+    Neither database promises an order of what it returns, and SQLAlchemy's own way to have one is a statement
+    a row on SQLite: they are told apart by their slot.
+    """
+    if not rows:
+        return []
+    made = records(await tx.execute(insert(tx, gpus).returning(*gpus.c), rows), StoredGpu)
+    by_slot = {gpu["gpu_index"]: gpu for gpu in made}
+    return [by_slot[row["gpu_index"]] for row in rows]
 
 
 async def update_gpu(tx: Connection, gpu_id: int, values: Row) -> None:

@@ -88,12 +88,17 @@ def rss_mib(pid: int) -> float:
     return _mapped_mib(pid, "Rss:")
 
 
-def _mapped_mib(pid: int, what: str) -> float:
+def private_mib(pid: int) -> float:
+    """What a process and its descendants share with nobody: no other process's coming or going changes it."""
+    return _mapped_mib(pid, ("Private_Clean:", "Private_Dirty:"))
+
+
+def _mapped_mib(pid: int, what: str | tuple[str, ...]) -> float:
     kib = 0
     for each in family(pid):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             rollup = Path(f"/proc/{each}/smaps_rollup").read_text()
-            kib += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith(what))
+            kib += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith(what))
     return kib / 1024
 
 

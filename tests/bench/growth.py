@@ -15,7 +15,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from tests.bench.faulty import Api, agent_on, cpu_s, fake_driver, family, pss_mib, rss_mib
+from tests.bench.faulty import Api, agent_on, cpu_s, fake_driver, family, private_mib, pss_mib, rss_mib
 from tests.bench.server import serving
 from tests.postgres import free_loopback_port
 
@@ -51,12 +51,13 @@ def main() -> None:
         beat = ("--heartbeat-interval-s", str(25 * given.interval), "--metrics-listen", str(port))
         agent = stack.enter_context(agent_on(fake, server, key, *pace, *beat))
         began = time.monotonic()
-        print("| samples | PSS | RSS | processes | CPU so far | after |\n|---|---|---|---|---|---|")
+        print("| samples | private | PSS | RSS | processes | CPU so far | after |\n" + 7 * "|---" + "|")
         for mark in MARKS:
             while (done := ticks(port)) < mark * given.ticks:
                 time.sleep(0.5)
             print(
-                f"| {done:,} | {pss_mib(agent.pid):.2f} MiB | {rss_mib(agent.pid):.2f} MiB | "
+                f"| {done:,} | {private_mib(agent.pid):.2f} MiB | {pss_mib(agent.pid):.2f} MiB | "
+                f"{rss_mib(agent.pid):.2f} MiB | "
                 f"{len(family(agent.pid))} | {cpu_s(agent.pid):.0f} s | {time.monotonic() - began:.0f} s |",
                 flush=True,
             )

@@ -38,8 +38,10 @@ from gpuforge_controlplane.services.live import Live
 from gpuforge_controlplane.services.outbound import Outbound
 from gpuforge_controlplane.services.owned import OwnedGpus
 from gpuforge_controlplane.services.payments import PaymentDesk
+from gpuforge_controlplane.services.registration import register_nodes
 from gpuforge_controlplane.services.sample import SampleFleet
-from gpuforge_controlplane.services.submissions import Submissions
+from gpuforge_controlplane.services.submissions import create_jobs
+from gpuforge_controlplane.services.together import Together
 from gpuforge_controlplane.storage.database import Database, schema_revision, throwaway
 from gpuforge_shared.clock import Clock, utc_now
 
@@ -103,7 +105,8 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock = utc_now) 
             sample=shown,
             keyring=KeyRing(database, clock),
             ingest=Ingest(database, kept.raw, clock),
-            submissions=Submissions(database),
+            registrations=Together(database, register_nodes),
+            submissions=Together(database, create_jobs),
             observations=Observations(),
             traffic=Traffic(),
             owned=OwnedGpus(),

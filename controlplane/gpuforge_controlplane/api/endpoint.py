@@ -29,7 +29,7 @@ from gpuforge_controlplane.services.live import Live
 from gpuforge_controlplane.services.outbound import Outbound
 from gpuforge_controlplane.services.owned import OwnedGpus
 from gpuforge_controlplane.services.payments import PaymentDesk
-from gpuforge_controlplane.services.submissions import Submission, Submissions
+from gpuforge_controlplane.services.together import Asked, Together
 from gpuforge_controlplane.storage.database import Connection, Database
 from gpuforge_shared.clock import Clock
 from gpuforge_shared.errors import (
@@ -41,7 +41,8 @@ from gpuforge_shared.errors import (
     invalid,
 )
 from gpuforge_shared.wire.base import MAX_ID
-from gpuforge_shared.wire.fleet import MetricsBatch
+from gpuforge_shared.wire.fleet import MetricsBatch, NodeRecord, NodeRegister
+from gpuforge_shared.wire.jobs import JobCreate, JobRecord
 
 Demo = Literal["sample", "off", "live"]
 
@@ -61,7 +62,8 @@ class Api:
     sample: Database | None  # the built-in sample fleet, for anonymous readers
     keyring: KeyRing
     ingest: Ingest
-    submissions: Submissions
+    registrations: Together[NodeRegister, Upserted[NodeRecord]]
+    submissions: Together[JobCreate, JobRecord]
     observations: Observations
     traffic: Traffic
     owned: OwnedGpus
@@ -116,7 +118,7 @@ async def answer(api: Api, route: Route, request: web.Request) -> web.StreamResp
     keyed = "Idempotency-Key" in request.headers
     reads = not route.writes or (_is_dry(call) and not keyed)
     if route.hot and not reads and not keyed:
-        return _render(route, request, await _accept(api, request, caller, call))
+        return _render(route, request, _reply(route, await _accept(api, request, caller, call)))
     if not reads:
         return await _write(api, route, request, caller, call)
     media = _media(route, request)
@@ -174,12 +176,14 @@ def _anonymous(api: Api, route: Route) -> Caller:
     return Caller(principal=principal, database=database, bearer=None, demo=api.demo)
 
 
-async def _accept(api: Api, request: web.Request, caller: Caller, call: Call) -> Reply:
+async def _accept(api: Api, request: web.Request, caller: Caller, call: Call) -> object:
     body = call.inputs["body"]
     if isinstance(body, MetricsBatch):
-        return Reply(status=200, answer=await _ingest(api, caller, body))
-    one = Submission(body=body, context=partial(_context, api, request, caller))
-    return Reply(status=201, answer=await api.submissions.submit(one))
+        return await _ingest(api, caller, body)
+    context = partial(_context, api, request, caller)
+    if isinstance(body, NodeRegister):
+        return await api.registrations.submit(Asked(body=body, context=context))
+    return await api.submissions.submit(Asked(body=body, context=context))
 
 
 async def _ingest(api: Api, caller: Caller, batch: MetricsBatch) -> object:

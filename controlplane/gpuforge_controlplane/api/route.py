@@ -42,7 +42,7 @@ class Route:
     query: type[Query] = NoQuery
     status: tuple[int, ...] = (200,)  # (201, 200): an upsert
     sealed: str | None = None  # the answer's field with a raw key: never stored, not even for a repeat
-    hot: bool = False  # grouped with others that wait: see services/ingest, services/submissions
+    hot: bool = False  # grouped with others that wait: see services/ingest, services/together
     raw: bool = False  # takes the request and answers a response of its own
     stream: bool = False  # (api, request, caller, query) -> a response that lasts; its caller is known
     events: tuple[tuple[str, Any], ...] = ()  # of a stream of events: what each of them carries, by name

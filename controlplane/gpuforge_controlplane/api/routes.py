@@ -24,6 +24,7 @@ from gpuforge_controlplane.services import (
     leakage,
     queueing,
     rates,
+    registration,
     tenants,
     usage,
 )
@@ -75,8 +76,8 @@ ROUTES: tuple[Route, ...] = (
         service=fleet.get_cluster, answer=fleet_wire.ClusterDetail,
     ),
     Route(
-        method="POST", path="/api/clusters/nodes", tag=_GPU, access=_AGENT_WRITE, status=(201, 200),
-        service=fleet.register_node, body=fleet_wire.NodeRegister, answer=fleet_wire.NodeRecord,
+        method="POST", path="/api/clusters/nodes", tag=_GPU, access=_AGENT_WRITE, status=(201, 200), hot=True,
+        service=registration.register_node, body=fleet_wire.NodeRegister, answer=fleet_wire.NodeRecord,
     ),
     Route(
         method="GET", path="/api/clusters/nodes/{node_id}", tag=_GPU, access=_AGENT_READ,

@@ -1,4 +1,4 @@
-"""Clusters, nodes and GPUs: registration, heartbeats, and what the fleet looks like."""
+"""Clusters, nodes and GPUs: what operators do with them, and what the fleet looks like."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from gpuforge_controlplane.domain.fleet import (
     NodeStatus,
     cluster_status,
     gpu_status,
-    heartbeat_is_fresh,
     node_status,
 )
 from gpuforge_controlplane.domain.health import clock_is_off
@@ -18,7 +17,6 @@ from gpuforge_controlplane.services.context import (
     LIST_CAP,
     Context,
     Page,
-    Upserted,
     decode_cursor,
     page_of,
 )
@@ -36,7 +34,6 @@ from gpuforge_shared.wire.fleet import (
     GpuRecord,
     NodeDetail,
     NodeRecord,
-    NodeRegister,
     NodeUpdate,
 )
 from gpuforge_shared.wire.jobs import JobsQuery
@@ -85,37 +82,6 @@ async def get_cluster(ctx: Context, cluster_id: int) -> ClusterDetail:
     return ClusterDetail(**record, nodes=nodes, recent_jobs=jobs_seen)
 
 
-async def register_node(ctx: Context, body: NodeRegister) -> Upserted[NodeRecord]:
-    """Register a node or hear its heartbeat. Absent fields keep their value."""
-    if not await fleet.clusters_page(ctx.tx, only=_own_cluster(ctx, body.cluster_id), limit=1):
-        raise not_found("cluster", body.cluster_id)
-    told = body.model_dump(exclude_none=True)
-    if body.ip_address is not None:
-        told["ip_address"] = str(body.ip_address)
-    before = await fleet.node_by_hostname(ctx.tx, body.cluster_id, body.hostname)
-    if before is None:
-        fresh = told | {"state": "active", "created_at": ctx.now, "last_heartbeat_at": ctx.now}
-        created = await fleet.create_node(ctx.tx, fresh)
-        if created is not None:
-            await ctx.audit("node.create", "node", created["id"], after=created)
-            return Upserted(_node_record(ctx, created), created=True)
-        before = await fleet.node_by_hostname(ctx.tx, body.cluster_id, body.hostname)
-        assert before is not None  # the insert met it, and it is held now
-    if before["retired_at"] is not None:
-        raise Conflict(
-            f"node {before['id']} ({body.hostname}) was retired; stop its agent, or bring it back with "
-            f'PATCH /api/clusters/nodes/{before["id"]} {{"state": "active"}}',
-            code="node_retired",
-        )
-    after = await fleet.update_node(ctx.tx, before["id"], told | {"last_heartbeat_at": ctx.now})
-    if not heartbeat_is_fresh(before["last_heartbeat_at"], ctx.now):
-        silent = {"last_heartbeat_at": before["last_heartbeat_at"]}
-        await ctx.audit("node.return", "node", after["id"], before=silent, after=_told(after))
-    elif _told(after) != _told(before):  # a heartbeat that tells nothing new leaves no audit row
-        await ctx.audit("node.update", "node", after["id"], before=_told(before), after=_told(after))
-    return Upserted(_node_record(ctx, after), created=False)
-
-
 async def update_node(ctx: Context, node_id: int, body: NodeUpdate) -> NodeRecord:
     """Set what the operator wants of a node; `active` brings a retired one back."""
     before = await held_node(ctx, node_id)
@@ -123,18 +89,18 @@ async def update_node(ctx: Context, node_id: int, body: NodeUpdate) -> NodeRecor
     ctx.owned.forget(after["cluster_id"])
     if after != before:
         await ctx.audit("node.state", "node", node_id, before=before, after=after)
-    return _node_record(ctx, after)
+    return node_record(ctx, after)
 
 
 async def retire_node(ctx: Context, node_id: int) -> NodeRecord:
     """Take a node out of the fleet: it and its GPUs leave every list, their history stays."""
     before = await held_node(ctx, node_id)
     if before["retired_at"] is not None:
-        return _node_record(ctx, before)
+        return node_record(ctx, before)
     after = await fleet.update_node(ctx.tx, node_id, {"retired_at": ctx.now})
     ctx.owned.forget(after["cluster_id"])
     await ctx.audit("node.retire", "node", node_id, before=before, after=after)
-    return _node_record(ctx, after)
+    return node_record(ctx, after)
 
 
 async def cluster_records(ctx: Context, stored: Sequence[StoredCluster]) -> list[ClusterRecord]:
@@ -168,7 +134,7 @@ async def _with_gpus(
         by_node[gpu["node_id"]].append(gpu)
     details = []
     for node in stored:
-        record = _node_record(ctx, node)
+        record = node_record(ctx, node)
         gpus = [gpu_record(gpu, record["status"], jobs_of.get(gpu["id"])) for gpu in by_node[node["id"]]]
         details.append(NodeDetail(**record, gpus=gpus))
     return details
@@ -214,7 +180,8 @@ def _own_cluster(ctx: Context, cluster_id: int) -> int:
     return cluster_id
 
 
-def _node_record(ctx: Context, node: StoredNode) -> NodeRecord:
+def node_record(ctx: Context, node: StoredNode) -> NodeRecord:
+    """A node as clients see it."""
     return NodeRecord(
         id=node["id"],
         cluster_id=node["cluster_id"],
@@ -257,14 +224,3 @@ def _cluster_record(
         queued_jobs=job_counts.get((cluster["id"], "queued"), 0),
         created_at=cluster["created_at"],
     )
-
-
-def _told(node: StoredNode) -> dict[str, object]:
-    """What an agent tells of its host."""
-    return {
-        "ip_address": node["ip_address"],
-        "total_gpus": node["total_gpus"],
-        "cpu_cores": node["cpu_cores"],
-        "ram_gb": node["ram_gb"],
-        "agent_version": node["agent_version"],
-    }

@@ -15,6 +15,7 @@ from gpuforge_controlplane.domain.snapshot import snapshot_of
 from gpuforge_controlplane.services import drafts, fleet, inventory, invoices, scheduling, tenants
 from gpuforge_controlplane.services.context import Context
 from gpuforge_controlplane.services.keys import mint
+from gpuforge_controlplane.services.registration import register_node
 from gpuforge_controlplane.services.submissions import create_job
 from gpuforge_controlplane.storage import metrics, payments, rates, snapshots
 from gpuforge_controlplane.storage.database import Connection, Database
@@ -89,7 +90,7 @@ class SampleFleet:
         async with self._database.write() as tx:
             ctx = self._context(tx, now)
             for body, _, _ in self._nodes:
-                await fleet.register_node(ctx, body)
+                await register_node(ctx, body)
             await metrics.store(tx, list(self._samples(now)))
             while await metrics.prune(tx, now - timedelta(hours=1)):
                 pass
@@ -98,7 +99,7 @@ class SampleFleet:
         body = NodeRegister(
             cluster_id=cluster_id, hostname=hostname, total_gpus=cluster.gpus, cpu_cores=128, ram_gb=1024
         )
-        node = (await fleet.register_node(ctx, body)).answer
+        node = (await register_node(ctx, body)).answer
         gpus = [
             GpuObject(model=cluster.model, vram_mb=cluster.vram_mb, uuid=f"GPU-sample-{hostname}-{index}")
             for index in range(cluster.gpus)

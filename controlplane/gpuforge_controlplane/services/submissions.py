@@ -1,9 +1,8 @@
-"""Jobs in: what becomes of a submission; submissions that arrive together share a transaction."""
+"""Jobs in: what becomes of a submission, and of many at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from gpuforge_controlplane.domain.admission import refusal
 from gpuforge_controlplane.domain.families import family_of
@@ -11,14 +10,10 @@ from gpuforge_controlplane.domain.quota import Tenant
 from gpuforge_controlplane.services.context import Context
 from gpuforge_controlplane.services.jobs import NEXT_CYCLE, event_of, record_of
 from gpuforge_controlplane.storage import audit, fleet, jobs, tenants
-from gpuforge_controlplane.storage.database import Connection, Database
-from gpuforge_controlplane.storage.grouping import Grouped
 from gpuforge_controlplane.storage.statements import Row
 from gpuforge_controlplane.storage.tenants import StoredTenant
-from gpuforge_shared.errors import NotFound, Unavailable, not_found
+from gpuforge_shared.errors import NotFound, not_found
 from gpuforge_shared.wire.jobs import JobCreate, JobRecord
-
-GROUP = 500  # submissions a transaction: other writers wait some 50 ms at most
 
 Asked = tuple[Context, JobCreate]
 
@@ -54,54 +49,6 @@ async def admitted(ctx: Context, body: JobCreate) -> Row:
     if isinstance(row, NotFound):
         raise row
     return row
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
-    """A request to be served with others; `context` makes its context in their transaction."""
-
-    body: JobCreate
-    context: Callable[[Connection], Context]
-
-
-class Submissions:
-    """The way of requests without an Idempotency-Key: a burst pays for few transactions and statements."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._groups: Grouped[Submission, JobRecord | Exception] = Grouped(
-            self._store, weight=lambda _: 1, most=GROUP
-        )
-
-    async def submit(self, one: Submission) -> JobRecord:
-        """The job, after commit. Raises NotFound for what the submission names in vain."""
-        outcome = await self._groups.submit(one)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
-
-    async def _store(self, group: Sequence[Submission]) -> Sequence[JobRecord | Exception]:
-        try:
-            return await self._together(group)
-        except Unavailable:
-            raise
-        except Exception:
-            if len(group) == 1:
-                raise
-        # Whatever it was belongs to one of them: the others must not pay for it.
-        return [await self._alone(one) for one in group]
-
-    async def _together(self, group: Sequence[Submission]) -> list[JobRecord | NotFound]:
-        return await self._database.transact(
-            lambda tx: create_jobs([(one.context(tx), one.body) for one in group])
-        )
-
-    async def _alone(self, one: Submission) -> JobRecord | Exception:
-        try:
-            (outcome,) = await self._together([one])
-        except Exception as error:  # noqa: BLE001  # it is this caller's alone
-            return error
-        return outcome
 
 
 async def _rows(asked: Sequence[Asked]) -> list[Row | NotFound]:

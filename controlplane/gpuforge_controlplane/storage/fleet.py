@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import TypedDict, TypeVarTuple
 
-from sqlalchemy import and_, func, select, update
+from sqlalchemy import and_, bindparam, func, or_, select, update
 
 from gpuforge_controlplane.domain.fleet import GpuStatus, NodeState
 from gpuforge_controlplane.storage.database import Connection
@@ -14,6 +15,8 @@ from gpuforge_controlplane.storage.schema import allocations, clusters, gpus, jo
 from gpuforge_controlplane.storage.statements import Row, insert, is_among, record, records
 
 _Columns = TypeVarTuple("_Columns")
+
+_NOT_TOLD = ("id", "cluster_id", "hostname", "state", "retired_at", "created_at")  # a heartbeat changes none
 
 
 class StoredCluster(TypedDict):
@@ -140,18 +143,43 @@ async def lock_node(tx: Connection, node_id: int) -> StoredNode | None:
     return record(await tx.execute(select(nodes).where(nodes.c.id == node_id).with_for_update()), StoredNode)
 
 
-async def node_by_hostname(tx: Connection, cluster_id: int, hostname: str) -> StoredNode | None:
-    """The node of this name, held against others until the transaction ends."""
-    same = and_(nodes.c.cluster_id == cluster_id, nodes.c.hostname == hostname)
-    return record(await tx.execute(select(nodes).where(same).with_for_update()), StoredNode)
-
-
-async def create_node(tx: Connection, values: Row) -> StoredNode | None:
-    """The new row, or None where another request registered the name first."""
-    return record(
-        await tx.execute(insert(tx, nodes).values(**values).on_conflict_do_nothing().returning(*nodes.c)),
-        StoredNode,
+async def lock_nodes_named(tx: Connection, names: Collection[tuple[int, str]]) -> list[StoredNode]:
+    """Those of these nodes, by cluster and hostname, that there are; held until the transaction ends."""
+    hostnames: dict[int, list[str]] = defaultdict(list)
+    for cluster_id, hostname in sorted(names):
+        hostnames[cluster_id].append(hostname)
+    # cluster by cluster: of pairs in a list SQLite makes no use of the index
+    named = or_(
+        *(
+            and_(nodes.c.cluster_id == cluster_id, nodes.c.hostname.in_(those))
+            for cluster_id, those in hostnames.items()
+        )
     )
+    query = select(nodes).where(named).order_by(nodes.c.id).with_for_update()
+    return records(await tx.execute(query), StoredNode)
+
+
+async def create_nodes(tx: Connection, rows: Sequence[Row]) -> list[StoredNode]:
+    """The new rows, in any order; without those whose name another request registered first. `rows` all name
+    the same columns."""
+    if not rows:
+        return []
+    made = insert(tx, nodes).on_conflict_do_nothing().returning(*nodes.c)
+    return records(await tx.execute(made, rows), StoredNode)
+
+
+async def hear_nodes(tx: Connection, heard: Sequence[StoredNode]) -> None:
+    """Store what these nodes told of themselves. The caller holds them."""
+    if not heard:
+        return
+    told = [name for name in StoredNode.__annotations__ if name not in _NOT_TOLD]
+    statement = (
+        update(nodes)
+        .where(nodes.c.id == bindparam("node"))
+        .values({name: bindparam(f"new_{name}") for name in told})
+    )
+    rows = [{"node": row["id"]} | {f"new_{name}": row[name] for name in told} for row in map(dict, heard)]
+    await tx.execute(statement, rows)
 
 
 async def update_node(tx: Connection, node_id: int, values: Row) -> StoredNode:

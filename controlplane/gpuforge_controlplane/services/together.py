@@ -1,0 +1,74 @@
+"""Requests that arrive together share a transaction; one that breaks is tried again apart from the others."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from gpuforge_controlplane.services.context import Context
+from gpuforge_controlplane.storage.database import Connection, Database
+from gpuforge_controlplane.storage.grouping import Grouped
+from gpuforge_shared.errors import Unavailable
+
+Body = TypeVar("Body")
+Answer = TypeVar("Answer")
+
+GROUP = 500  # requests a transaction: other writers wait some 50 ms at most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked(Generic[Body]):
+    """A request to be served with others; `context` makes its context in their transaction."""
+
+    body: Body
+    context: Callable[[Connection], Context]
+
+
+class Together(Generic[Body, Answer]):
+    """The way of requests without an Idempotency-Key: a burst pays for few transactions and statements.
+
+    `serve` answers requests in one transaction, that of every context: in order, an exception for each that
+    is refused, so that a refusal is none of the others'.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        serve: Callable[[Sequence[tuple[Context, Body]]], Awaitable[Sequence[Answer | Exception]]],
+    ) -> None:
+        self._database = database
+        self._serve = serve
+        self._groups: Grouped[Asked[Body], Answer | Exception] = Grouped(
+            self._run, weight=lambda _: 1, most=GROUP
+        )
+
+    async def submit(self, one: Asked[Body]) -> Answer:
+        """The answer, after commit. Raises what the request is refused with."""
+        outcome = await self._groups.submit(one)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def _run(self, group: Sequence[Asked[Body]]) -> Sequence[Answer | Exception]:
+        try:
+            return await self._in_one(group)
+        except Unavailable:
+            raise
+        except Exception:
+            if len(group) == 1:
+                raise
+        # Whatever it was belongs to one of them: the others must not pay for it.
+        return [await self._alone(one) for one in group]
+
+    async def _in_one(self, group: Sequence[Asked[Body]]) -> Sequence[Answer | Exception]:
+        return await self._database.transact(
+            lambda tx: self._serve([(one.context(tx), one.body) for one in group])
+        )
+
+    async def _alone(self, one: Asked[Body]) -> Answer | Exception:
+        try:
+            (outcome,) = await self._in_one([one])
+        except Exception as error:  # noqa: BLE001  # it is this caller's alone
+            return error
+        return outcome

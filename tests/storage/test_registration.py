@@ -1,0 +1,143 @@
+"""Nodes that register or tell that they live in one transaction: each gets what it would have got alone."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import select
+
+from gpuforge_controlplane.domain.access import Kind, Principal, closure
+from gpuforge_controlplane.services.context import Context, Upserted
+from gpuforge_controlplane.services.registration import register_nodes
+from gpuforge_controlplane.storage.database import Connection
+from gpuforge_controlplane.storage.schema import clusters, nodes
+from gpuforge_shared.errors import GPUForgeError
+from gpuforge_shared.wire.fleet import NodeRecord, NodeRegister
+from tests.storage.rows import Shelf
+
+OPERATOR = Principal(name="operator", kind=Kind.OPERATOR, scopes=closure(("admin",)))
+Outcome = Upserted[NodeRecord] | GPUForgeError
+
+
+def agents_of(cluster_id: int) -> Principal:
+    """The key of a cluster's agents."""
+    return Principal(
+        name=f"agents of {cluster_id}", kind=Kind.CLUSTER, scopes=closure(("write",)), cluster_id=cluster_id
+    )
+
+
+async def register(shelf: Shelf, *asked: tuple[Principal, dict[str, Any]]) -> Sequence[Outcome]:
+    """What becomes of these requests, made in one transaction."""
+
+    async def work(tx: Connection) -> Sequence[Outcome]:
+        return await register_nodes(
+            [
+                (
+                    Context(
+                        tx=tx, principal=who, now=shelf.now, request_id=f"r{at}", retention=timedelta(days=1)
+                    ),
+                    NodeRegister(**{"cluster_id": 1, **told}),
+                )
+                for at, (who, told) in enumerate(asked)
+            ]
+        )
+
+    return await shelf.database.transact(work)
+
+
+def words(outcomes: Sequence[Outcome]) -> list[object]:
+    """`(id, whether it is new)` of each, or the code of its refusal."""
+    return [
+        one.code if isinstance(one, GPUForgeError) else (one.answer["id"], one.created) for one in outcomes
+    ]
+
+
+async def audited(shelf: Shelf) -> list[tuple[object, ...]]:
+    rows = await shelf.all("SELECT action, object_id, principal, request_id FROM audit_log ORDER BY id")
+    return [tuple(row) for row in rows]
+
+
+async def test_each_of_a_group_gets_its_own_answer(shelf: Shelf) -> None:
+    await shelf.insert(clusters, {"name": "west", "created_at": shelf.now})
+    known = await shelf.node(0, hostname="known", cpu_cores=64)
+    retired = await shelf.node(0, hostname="retired", retired_at=shelf.now)
+    shelf.now += timedelta(seconds=30)
+    outcomes = await register(
+        shelf,
+        (OPERATOR, {"hostname": "new", "cpu_cores": 8, "ip_address": "10.0.0.1"}),
+        (OPERATOR, {"hostname": "known"}),
+        (OPERATOR, {"hostname": "retired"}),
+        (OPERATOR, {"hostname": "new", "cluster_id": 99}),
+        (agents_of(2), {"hostname": "known"}),
+        (agents_of(2), {"hostname": "new"}),
+        (agents_of(2), {"hostname": "known", "cluster_id": 2}),
+        (OPERATOR, {"hostname": "new", "ram_gb": 16}),
+    )
+    assert words(outcomes) == [
+        (3, True),
+        (known, False),
+        "node_retired",
+        "cluster_not_found",
+        "cluster_not_found",
+        "cluster_not_found",
+        (4, True),
+        (3, False),
+    ]
+    assert isinstance(last := outcomes[-1], Upserted)
+    assert (last.answer["cpu_cores"], last.answer["ram_gb"], last.answer["ip_address"]) == (8, 16, "10.0.0.1")
+    found = await shelf.all("SELECT id, hostname, cluster_id, cpu_cores, ram_gb FROM nodes ORDER BY id")
+    assert [tuple(row) for row in found] == [
+        (known, "known", 1, 64, None),
+        (retired, "retired", 1, None, None),
+        (3, "new", 1, 8, 16),
+        (4, "known", 2, None, None),
+    ]
+    assert await audited(shelf) == [
+        ("node.create", 3, "operator", "r0"),
+        ("node.create", 4, "agents of 2", "r6"),
+        ("node.update", 3, "operator", "r7"),
+    ]
+
+
+async def test_what_is_answered_is_what_is_stored(shelf: Shelf) -> None:
+    told = {"clock_offset_s": -0.25, "queued_samples": 3, "dropped_samples": 4, "agent_version": "1.2"}
+    gap = {"gap_since": shelf.now - timedelta(microseconds=1), "gap_until": shelf.now}
+    names = [{"hostname": f"gpu-{number:02}", **told} for number in (3, 1, 2)]
+    first = await register(shelf, *((OPERATOR, name) for name in names))
+    shelf.now += timedelta(seconds=30)
+    again = await register(shelf, *((OPERATOR, {**name, **gap}) for name in names))
+    for outcomes, created in ((first, True), (again, False)):
+        assert [one.created for one in outcomes if isinstance(one, Upserted)] == 3 * [created]
+    stored = {row.id: row._asdict() for row in await shelf.all(select(nodes))}
+    answered = [one.answer for one in again if isinstance(one, Upserted)]
+    assert len(stored) == len(answered) == 3
+    for answer in map(dict, answered):
+        row = stored[answer["id"]]
+        assert {name: answer[name] for name in row if name in answer} == {
+            name: value for name, value in row.items() if name in answer
+        }
+
+
+async def test_silence_is_audited_when_it_ends(shelf: Shelf) -> None:
+    away, here = await shelf.node(0, hostname="away"), await shelf.node(0, hostname="here")
+    shelf.now += timedelta(seconds=89)
+    await register(shelf, (OPERATOR, {"hostname": "here"}))
+    shelf.now += timedelta(seconds=2)
+    beats = ((OPERATOR, {"hostname": "here"}), (OPERATOR, {"hostname": "away"}))
+    assert words(await register(shelf, *beats)) == [(here, False), (away, False)]
+    assert await audited(shelf) == [("node.return", away, "operator", "r1")]
+
+
+async def test_replicas_that_register_the_same_nodes_at_once_make_each_once(shelf: Shelf) -> None:
+    names = [f"gpu-{number:02}" for number in range(20)]
+    orders = (names, names[::-1], names[10:] + names[:10])
+    outcomes = await asyncio.gather(
+        *(register(shelf, *((OPERATOR, {"hostname": name}) for name in order)) for order in orders)
+    )
+    created = [
+        one.answer["hostname"] for of in outcomes for one in of if isinstance(one, Upserted) and one.created
+    ]
+    assert sorted(created) == names
+    assert [len(of) for of in outcomes] == [20, 20, 20]
+    assert len(await shelf.all(select(nodes))) == 20

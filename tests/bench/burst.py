@@ -14,6 +14,7 @@ import sqlite3
 import statistics
 import tempfile
 import time
+from itertools import repeat
 from pathlib import Path
 
 import msgspec
@@ -39,7 +40,7 @@ async def burst(server: Server, file: Path, jobs: int, connections: int) -> None
         for number in range(jobs)
     ]
     cpu, began = server.cpu_s(), time.perf_counter()
-    took = await hammer(server, "/api/jobs", iter(bodies), began + 60, connections)
+    took = await hammer(server, zip(repeat("/api/jobs"), bodies), began + 60, connections)
     submitted = time.perf_counter() - began
     await asyncio.wait_for(asyncio.to_thread(until_running, file, jobs), 60)
     elapsed = time.perf_counter() - began

@@ -18,6 +18,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from pathlib import Path
 
 import msgspec
@@ -66,7 +67,7 @@ async def load(
     planned = max(connections, int(seconds * (8_000 if size < 100 else 400)))
     bodies = [body(batches[index % len(batches)]) for index in range(planned)]
     cpu, began = server.cpu_s(), time.perf_counter()
-    took = await hammer(server, "/api/clusters/metrics", iter(bodies), began + seconds, connections)
+    took = await hammer(server, zip(repeat("/api/clusters/metrics"), bodies), began + seconds, connections)
     elapsed = time.perf_counter() - began
     ranks = statistics.quantiles(took, n=100)
     return Rate(
@@ -102,12 +103,12 @@ def raw_rate(folder: Path, rows_a_transaction: int, seconds: float) -> float:
     return stored / elapsed
 
 
-async def register(server: Server) -> list[int]:
+async def register(server: Server, nodes: int = NODES) -> list[int]:
     """A fleet to send for; the ids of its GPUs."""
     ids: list[int] = []
     async with RestClient(f"http://127.0.0.1:{server.port}", server.key) as client:
         cluster = await client.post("/api/clusters", ClusterCreated, body={"name": f"bench {time.time_ns()}"})
-        for number in range(NODES):
+        for number in range(nodes):
             node = await client.post(
                 "/api/clusters/nodes",
                 NodeRecord,

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import msgspec
 
+Request = tuple[str, bytes]  # path and body of a POST
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
@@ -62,17 +64,13 @@ def _port_of(process: subprocess.Popen[bytes], log: Path) -> int:
     raise SystemExit(f"the control plane did not start:\n{log.read_text()}")
 
 
-async def hammer(
-    server: Server, path: str, bodies: Iterator[bytes], until: float, connections: int
-) -> list[float]:
-    """Keep `connections` POSTs in flight until `until` (perf_counter) or the bodies end; seconds of each."""
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {server.key}\r\n"
-        "Content-Type: application/json\r\nContent-Length: "
-    ).encode()
-    requests = (b"%b%d\r\n\r\n%b" % (head, len(body), body) for body in bodies)
+async def hammer(server: Server, requests: Iterator[Request], until: float, connections: int) -> list[float]:
+    """Keep `connections` POSTs in flight until `until` (perf_counter) or they end; the seconds each took."""
+    head = f" HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {server.key}\r\n"
+    rest = f"{head}Content-Type: application/json\r\nContent-Length: ".encode()
+    raw = (b"POST %b%b%d\r\n\r\n%b" % (path.encode(), rest, len(body), body) for path, body in requests)
     took: list[float] = []
-    await asyncio.gather(*(_connection(server.port, requests, until, took) for _ in range(connections)))
+    await asyncio.gather(*(_connection(server.port, raw, until, took) for _ in range(connections)))
     return took
 
 

@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 
 import msgspec
@@ -66,7 +67,7 @@ async def telemetry(server: Server, gpus: int, until: float) -> None:
         slices = 50
         for part in range(slices):
             bodies = iter([_body(node) for node in nodes[part::slices]])
-            await hammer(server, "/api/clusters/metrics", bodies, until, 4)
+            await hammer(server, zip(repeat("/api/clusters/metrics"), bodies), until, 4)
             await asyncio.sleep(max(0.0, began + REPORT_S * (part + 1) / slices - time.perf_counter()))
             if time.perf_counter() >= until:
                 return

@@ -39,6 +39,7 @@ from gpuforge_controlplane.services.outbound import Outbound
 from gpuforge_controlplane.services.owned import OwnedGpus
 from gpuforge_controlplane.services.payments import PaymentDesk
 from gpuforge_controlplane.services.registration import register_nodes
+from gpuforge_controlplane.services.reports import report_nodes
 from gpuforge_controlplane.services.sample import SampleFleet
 from gpuforge_controlplane.services.submissions import create_jobs
 from gpuforge_controlplane.services.together import Together
@@ -106,6 +107,7 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock = utc_now) 
             keyring=KeyRing(database, clock),
             ingest=Ingest(database, kept.raw, clock),
             registrations=Together(database, register_nodes),
+            reports=Together(database, report_nodes),
             submissions=Together(database, create_jobs),
             observations=Observations(),
             traffic=Traffic(),

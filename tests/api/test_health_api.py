@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from gpuforge_controlplane.services.health import PAST_FAULTS_SHOWN, XIDS_KEPT
+from gpuforge_controlplane.services.health import PAST_FAULTS_SHOWN
+from gpuforge_controlplane.services.reports import XIDS_KEPT
 from gpuforge_shared.wire.health import GpuHealth, HostReading
 from tests.api.harness import ON_SQLITE, Answer, Caller, Json, Plane, Site, build_site
 

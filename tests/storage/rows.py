@@ -1,24 +1,36 @@
 """A fleet and jobs put straight into a database, for tests of what reads and writes them."""
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Table, text
 from sqlalchemy.sql import Executable
 
+from gpuforge_controlplane.domain.access import Kind, Principal, closure
 from gpuforge_controlplane.domain.decisions import Plan
 from gpuforge_controlplane.domain.fleet import OFFLINE_AFTER
 from gpuforge_controlplane.domain.scheduler import plan
 from gpuforge_controlplane.domain.snapshot import snapshot_of
+from gpuforge_controlplane.services.context import Context
 from gpuforge_controlplane.storage import leases, snapshots
 from gpuforge_controlplane.storage.database import Connection, Database
 from gpuforge_controlplane.storage.schema import clusters, gpus, job_events, jobs, nodes, tenants
 
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+OPERATOR = Principal(name="operator", kind=Kind.OPERATOR, scopes=closure(("admin",)))
 NOW = datetime(2026, 5, 9, 12, tzinfo=UTC)
 MODEL = "NVIDIA H100 80GB HBM3"
+
+
+def agents_of(cluster_id: int) -> Principal:
+    """The key of a cluster's agents."""
+    name = f"agents of {cluster_id}"
+    return Principal(name=name, kind=Kind.CLUSTER, scopes=closure(("write",)), cluster_id=cluster_id)
 
 
 @dataclass(slots=True)
@@ -77,6 +89,24 @@ class Shelf:
         event = {"at": self.now, "from_status": None, "to_status": row["status"], "actor": "test"}
         await self.insert(job_events, *({**event, "job_id": job_id} for job_id in ids))
         return ids
+
+    async def together(
+        self,
+        serve: Callable[[Sequence[tuple[Context, In]]], Awaitable[Sequence[Out]]],
+        *asked: tuple[Principal, In],
+    ) -> Sequence[Out]:
+        """What a service answers to these requests, `r0` and on, in one transaction."""
+
+        async def work(tx: Connection) -> Sequence[Out]:
+            about: dict[str, Any] = {"tx": tx, "now": self.now, "retention": timedelta(days=1)}
+            return await serve(
+                [
+                    (Context(principal=who, request_id=f"r{at}", **about), body)
+                    for at, (who, body) in enumerate(asked)
+                ]
+            )
+
+        return await self.database.transact(work)
 
     async def lease(self, holder: str = "the test") -> int:
         """The fencing token of a lease that is long enough for any test."""

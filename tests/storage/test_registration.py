@@ -7,43 +7,21 @@ from typing import Any
 
 from sqlalchemy import select
 
-from gpuforge_controlplane.domain.access import Kind, Principal, closure
-from gpuforge_controlplane.services.context import Context, Upserted
+from gpuforge_controlplane.domain.access import Principal
+from gpuforge_controlplane.services.context import Upserted
 from gpuforge_controlplane.services.registration import register_nodes
-from gpuforge_controlplane.storage.database import Connection
 from gpuforge_controlplane.storage.schema import clusters, nodes
 from gpuforge_shared.errors import GPUForgeError
 from gpuforge_shared.wire.fleet import NodeRecord, NodeRegister
-from tests.storage.rows import Shelf
+from tests.storage.rows import OPERATOR, Shelf, agents_of
 
-OPERATOR = Principal(name="operator", kind=Kind.OPERATOR, scopes=closure(("admin",)))
 Outcome = Upserted[NodeRecord] | GPUForgeError
-
-
-def agents_of(cluster_id: int) -> Principal:
-    """The key of a cluster's agents."""
-    return Principal(
-        name=f"agents of {cluster_id}", kind=Kind.CLUSTER, scopes=closure(("write",)), cluster_id=cluster_id
-    )
 
 
 async def register(shelf: Shelf, *asked: tuple[Principal, dict[str, Any]]) -> Sequence[Outcome]:
     """What becomes of these requests, made in one transaction."""
-
-    async def work(tx: Connection) -> Sequence[Outcome]:
-        return await register_nodes(
-            [
-                (
-                    Context(
-                        tx=tx, principal=who, now=shelf.now, request_id=f"r{at}", retention=timedelta(days=1)
-                    ),
-                    NodeRegister(**{"cluster_id": 1, **told}),
-                )
-                for at, (who, told) in enumerate(asked)
-            ]
-        )
-
-    return await shelf.database.transact(work)
+    bodies = [(who, NodeRegister(**{"cluster_id": 1, **told})) for who, told in asked]
+    return await shelf.together(register_nodes, *bodies)
 
 
 def words(outcomes: Sequence[Outcome]) -> list[object]:

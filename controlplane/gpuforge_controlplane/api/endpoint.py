@@ -42,6 +42,7 @@ from gpuforge_shared.errors import (
 )
 from gpuforge_shared.wire.base import MAX_ID
 from gpuforge_shared.wire.fleet import MetricsBatch, NodeRecord, NodeRegister
+from gpuforge_shared.wire.health import NodeReport, ReportAccepted
 from gpuforge_shared.wire.jobs import JobCreate, JobRecord
 
 Demo = Literal["sample", "off", "live"]
@@ -63,6 +64,7 @@ class Api:
     keyring: KeyRing
     ingest: Ingest
     registrations: Together[NodeRegister, Upserted[NodeRecord]]
+    reports: Together[tuple[int, NodeReport], ReportAccepted]  # of the node of this id
     submissions: Together[JobCreate, JobRecord]
     observations: Observations
     traffic: Traffic
@@ -183,6 +185,10 @@ async def _accept(api: Api, request: web.Request, caller: Caller, call: Call) ->
     context = partial(_context, api, request, caller)
     if isinstance(body, NodeRegister):
         return await api.registrations.submit(Asked(body=body, context=context))
+    if isinstance(body, NodeReport):
+        (node_id,) = call.ids.values()
+        assert isinstance(node_id, int)
+        return await api.reports.submit(Asked(body=(node_id, body), context=context))
     return await api.submissions.submit(Asked(body=body, context=context))
 
 

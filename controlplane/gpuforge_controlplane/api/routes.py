@@ -25,6 +25,7 @@ from gpuforge_controlplane.services import (
     queueing,
     rates,
     registration,
+    reports,
     tenants,
     usage,
 )
@@ -92,8 +93,8 @@ ROUTES: tuple[Route, ...] = (
         service=fleet.retire_node, answer=fleet_wire.NodeRecord,
     ),
     Route(
-        method="POST", path="/api/clusters/nodes/{node_id}/health", tag=_GPU, access=_AGENT_WRITE,
-        service=health.report_health, body=health_wire.NodeReport, answer=health_wire.ReportAccepted,
+        method="POST", path="/api/clusters/nodes/{node_id}/health", tag=_GPU, access=_AGENT_WRITE, hot=True,
+        service=reports.report_health, body=health_wire.NodeReport, answer=health_wire.ReportAccepted,
     ),
     Route(
         method="POST", path="/api/gpus/{gpu_id}/clear-fault", tag=_GPU, access=_WRITE,

@@ -143,6 +143,12 @@ async def lock_node(tx: Connection, node_id: int) -> StoredNode | None:
     return record(await tx.execute(select(nodes).where(nodes.c.id == node_id).with_for_update()), StoredNode)
 
 
+async def lock_nodes(tx: Connection, node_ids: Sequence[int]) -> list[StoredNode]:
+    """Those of these nodes that there are, in order, held against others until the transaction ends."""
+    query = select(nodes).where(is_among(tx, nodes.c.id, node_ids)).order_by(nodes.c.id)
+    return records(await tx.execute(query.with_for_update()), StoredNode)
+
+
 async def lock_nodes_named(tx: Connection, names: Collection[tuple[int, str]]) -> list[StoredNode]:
     """Those of these nodes, by cluster and hostname, that there are; held until the transaction ends."""
     hostnames: dict[int, list[str]] = defaultdict(list)

@@ -55,13 +55,13 @@ class StoredGpuHealth(TypedDict):
     ecc_aggregate: int | None
 
 
-async def save_node(tx: Connection, row: StoredNodeHealth) -> None:
-    """Keep a node's latest report."""
-    await _upsert(tx, node_health, "node_id", [cast(Row, row)])
+async def save_nodes(tx: Connection, rows: Sequence[StoredNodeHealth]) -> None:
+    """Keep the latest report of each of these nodes."""
+    await _upsert(tx, node_health, "node_id", [cast(Row, row) for row in rows])
 
 
 async def save_gpus(tx: Connection, rows: Sequence[StoredGpuHealth]) -> None:
-    """Keep the latest report of each of these GPUs, at least one."""
+    """Keep the latest report of each of these GPUs."""
     await _upsert(tx, gpu_health, "gpu_id", [cast(Row, row) for row in rows])
 
 
@@ -159,6 +159,8 @@ async def status_of(tx: Connection, gpu_id: int) -> GpuStatus:
 
 
 async def _upsert(tx: Connection, table: Table, key: str, rows: Sequence[Row]) -> None:
+    if not rows:
+        return
     # times inside of JSON become text, those of a column stay
     jsons = {column.name for column in table.c if isinstance(column.type, JSON)}
     plain = [

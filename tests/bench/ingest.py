@@ -44,18 +44,18 @@ class Rate:
     server_cpu: float  # cores the server used
 
 
-def body(gpu_ids: Sequence[int]) -> bytes:
-    """A batch of one sample a GPU, at a time of its own."""
-    at = _START + timedelta(microseconds=next(_ticks))
+def body(gpu_ids: Sequence[int], times: int = 1) -> bytes:
+    """A batch of so many samples of each GPU, each at a time of its own."""
     sample = {
         "utilization_pct": 87.3,
         "memory_used_mb": 71680,
         "memory_total_mb": 81920,
         "temperature_c": 72.1,
         "power_draw_w": 410.5,
-        "recorded_at": at,
     }
-    return msgspec.json.encode({"metrics": [{"gpu_id": gpu_id} | sample for gpu_id in gpu_ids]})
+    moments = [_START + timedelta(microseconds=next(_ticks)) for _ in range(times)]
+    told = [{"gpu_id": gpu_id, "recorded_at": at} | sample for at in moments for gpu_id in gpu_ids]
+    return msgspec.json.encode({"metrics": told})
 
 
 async def load(

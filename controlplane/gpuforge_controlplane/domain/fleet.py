@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -37,13 +36,11 @@ def gpu_status(stored: GpuStatus, node: NodeStatus) -> GpuStatus:
     return "offline" if node in ("offline", "retired") else stored
 
 
-def cluster_status(nodes: Iterable[NodeStatus]) -> ClusterStatus:
+def cluster_status(nodes: int, gone: int) -> ClusterStatus:
     """active with every node there (or none yet), degraded with some gone, offline with all gone."""
-    statuses = list(nodes)
-    gone = sum(status == "offline" for status in statuses)
     if not gone:
         return "active"
-    return "offline" if gone == len(statuses) else "degraded"
+    return "offline" if gone == nodes else "degraded"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from gpuforge_controlplane.domain.access import Kind
 from gpuforge_controlplane.domain.fleet import (
+    OFFLINE_AFTER,
     NodeStatus,
     cluster_status,
     gpu_status,
@@ -23,7 +24,7 @@ from gpuforge_controlplane.services.context import (
 from gpuforge_controlplane.services.jobs import list_jobs
 from gpuforge_controlplane.services.keys import AGENT_PERMISSIONS, mint
 from gpuforge_controlplane.storage import fleet, jobs
-from gpuforge_controlplane.storage.fleet import StoredCluster, StoredGpu, StoredNode
+from gpuforge_controlplane.storage.fleet import ClusterSize, StoredCluster, StoredGpu, StoredNode
 from gpuforge_shared.errors import Conflict, not_found
 from gpuforge_shared.wire.base import PageQuery
 from gpuforge_shared.wire.fleet import (
@@ -105,11 +106,11 @@ async def retire_node(ctx: Context, node_id: int) -> NodeRecord:
 
 async def cluster_records(ctx: Context, stored: Sequence[StoredCluster]) -> list[ClusterRecord]:
     """Clusters with their live counts."""
-    by_cluster: dict[int, list[fleet.Heartbeat]] = defaultdict(list)
-    for beat in await fleet.heartbeats(ctx.tx, [cluster["id"] for cluster in stored]):
-        by_cluster[beat["cluster_id"]].append(beat)
+    sizes = await fleet.cluster_sizes(
+        ctx.tx, [cluster["id"] for cluster in stored], heard_since=ctx.now - OFFLINE_AFTER
+    )
     counts = await jobs.live_counts(ctx.tx, tenant_id=ctx.principal.tenant_id)
-    return [_cluster_record(ctx, cluster, by_cluster[cluster["id"]], counts) for cluster in stored]
+    return [_cluster_record(cluster, sizes.get(cluster["id"], ClusterSize()), counts) for cluster in stored]
 
 
 async def node_details(ctx: Context, stored: Sequence[StoredNode]) -> list[NodeDetail]:
@@ -205,21 +206,15 @@ def node_record(ctx: Context, node: StoredNode) -> NodeRecord:
 
 
 def _cluster_record(
-    ctx: Context,
-    cluster: StoredCluster,
-    beats: Iterable[fleet.Heartbeat],
-    job_counts: Mapping[tuple[int, str], int],
+    cluster: StoredCluster, size: ClusterSize, job_counts: Mapping[tuple[int, str], int]
 ) -> ClusterRecord:
-    nodes = list(beats)
     return ClusterRecord(
         id=cluster["id"],
         name=cluster["name"],
         region=cluster["region"],
-        status=cluster_status(
-            node_status(beat["state"], beat["last_heartbeat_at"], None, ctx.now) for beat in nodes
-        ),
-        node_count=len(nodes),
-        gpu_count=sum(beat["gpu_count"] for beat in nodes),
+        status=cluster_status(size.nodes, size.silent),
+        node_count=size.nodes,
+        gpu_count=size.gpus,
         active_jobs=job_counts.get((cluster["id"], "running"), 0),
         queued_jobs=job_counts.get((cluster["id"], "queued"), 0),
         created_at=cluster["created_at"],

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import TypedDict, TypeVarTuple
+from typing import NamedTuple, TypedDict, TypeVarTuple
 
-from sqlalchemy import and_, bindparam, func, or_, select, update
+from sqlalchemy import and_, bindparam, case, func, or_, select, update
 
 from gpuforge_controlplane.domain.fleet import GpuStatus, NodeState
 from gpuforge_controlplane.storage.database import Connection
@@ -70,13 +70,12 @@ class StoredGpu(TypedDict):
     created_at: datetime
 
 
-class Heartbeat(TypedDict):
-    """What a cluster's status is told from."""
+class ClusterSize(NamedTuple):
+    """Nodes of a cluster that are not retired, how many of them are silent, and the GPUs in place on them."""
 
-    cluster_id: int
-    state: NodeState
-    last_heartbeat_at: datetime
-    gpu_count: int
+    nodes: int = 0
+    silent: int = 0
+    gpus: int = 0
 
 
 async def create_cluster(tx: Connection, values: Row) -> StoredCluster | None:
@@ -112,25 +111,22 @@ async def lock_clusters(tx: Connection, cluster_ids: Sequence[int]) -> None:
     await tx.execute(query.with_for_update(key_share=True))
 
 
-async def heartbeats(tx: Connection, cluster_ids: Sequence[int]) -> list[Heartbeat]:
-    """Every node that is not retired, with the number of its GPUs."""
-    counts = (
-        select(gpus.c.node_id, func.count().label("gpu_count"))
-        .where(gpus.c.gpu_index.is_not(None))
-        .group_by(gpus.c.node_id)
-        .subquery()
+async def cluster_sizes(
+    tx: Connection, cluster_ids: Sequence[int], *, heard_since: datetime
+) -> dict[int, ClusterSize]:
+    """By cluster; those without a node are absent. Silent: not heard since then."""
+    of_these = (is_among(tx, nodes.c.cluster_id, cluster_ids), nodes.c.retired_at.is_(None))
+    silent = func.count(case((nodes.c.last_heartbeat_at < heard_since, 1)))
+    hosts = select(nodes.c.cluster_id, func.count(), silent).where(*of_these).group_by(nodes.c.cluster_id)
+    cards = (
+        select(nodes.c.cluster_id, func.count())
+        .join(gpus, gpus.c.node_id == nodes.c.id)
+        .where(*of_these, gpus.c.gpu_index.is_not(None))
+        .group_by(nodes.c.cluster_id)
     )
-    query = (
-        select(
-            nodes.c.cluster_id,
-            nodes.c.state,
-            nodes.c.last_heartbeat_at,
-            func.coalesce(counts.c.gpu_count, 0).label("gpu_count"),
-        )
-        .outerjoin(counts, counts.c.node_id == nodes.c.id)
-        .where(is_among(tx, nodes.c.cluster_id, cluster_ids), nodes.c.retired_at.is_(None))
-    )
-    return records(await tx.execute(query), Heartbeat)
+    in_place = {row[0]: row[1] for row in (await tx.execute(cards)).all()}
+    found = (await tx.execute(hosts)).all()
+    return {row[0]: ClusterSize(row[1], row[2], in_place.get(row[0], 0)) for row in found}
 
 
 async def node_by_id(tx: Connection, node_id: int) -> StoredNode | None:

@@ -31,7 +31,7 @@ from gpuforge_controlplane.loops.rollup import LOOK_S as ROLLUP_LOOK_S
 from gpuforge_controlplane.loops.rollup import Rollup
 from gpuforge_controlplane.loops.runner import running
 from gpuforge_controlplane.loops.schedule import LOOK_S, Schedule
-from gpuforge_controlplane.services import retention, sample
+from gpuforge_controlplane.services import inventory, retention, sample
 from gpuforge_controlplane.services.ingest import Ingest
 from gpuforge_controlplane.services.keys import KeyRing
 from gpuforge_controlplane.services.live import Live
@@ -107,6 +107,7 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock = utc_now) 
             keyring=KeyRing(database, clock),
             ingest=Ingest(database, kept.raw, clock),
             registrations=Together(database, register_nodes),
+            inventories=Together(database, inventory.register_inventories, inventory.weight),
             reports=Together(database, report_nodes),
             submissions=Together(database, create_jobs),
             observations=Observations(),

@@ -9,10 +9,11 @@ from sqlalchemy import select
 
 from gpuforge_controlplane.domain.access import Principal
 from gpuforge_controlplane.services.context import Upserted
+from gpuforge_controlplane.services.inventory import register_inventories
 from gpuforge_controlplane.services.registration import register_nodes
 from gpuforge_controlplane.storage.schema import clusters, nodes
 from gpuforge_shared.errors import GPUForgeError
-from gpuforge_shared.wire.fleet import NodeRecord, NodeRegister
+from gpuforge_shared.wire.fleet import GpuRegister, NodeRecord, NodeRegister
 from tests.storage.rows import OPERATOR, Shelf, agents_of
 
 Outcome = Upserted[NodeRecord] | GPUForgeError
@@ -119,3 +120,95 @@ async def test_replicas_that_register_the_same_nodes_at_once_make_each_once(shel
     assert sorted(created) == names
     assert [len(of) for of in outcomes] == [20, 20, 20]
     assert len(await shelf.all(select(nodes))) == 20
+
+
+# GPUs
+
+
+async def register_cards(
+    shelf: Shelf, *asked: tuple[Principal, int, Sequence[str | int | None]]
+) -> list[object]:
+    """What registrations of these UUIDs (or slots, without one) answer: the ids of new GPUs, or a code."""
+    bodies = [
+        (
+            who,
+            GpuRegister.model_validate(
+                {
+                    "node_id": node,
+                    "gpus": [
+                        {"gpu_index": card} if isinstance(card, int) else {"uuid": card} for card in cards
+                    ],
+                }
+            ),
+        )
+        for who, node, cards in asked
+    ]
+    outcomes = await shelf.together(register_inventories, *bodies)
+    return [
+        one.code if isinstance(one, GPUForgeError) else [gpu["id"] for gpu in one.answer] for one in outcomes
+    ]
+
+
+async def seats(shelf: Shelf) -> dict[int, dict[int | None, str | None]]:
+    """By node: the UUID in each slot."""
+    found: dict[int, dict[int | None, str | None]] = {}
+    for node_id, slot, uuid in await shelf.all("SELECT node_id, gpu_index, uuid FROM gpus ORDER BY id"):
+        found.setdefault(node_id, {})[slot] = uuid
+    return found
+
+
+async def test_each_inventory_of_a_group_gets_its_own_answer(shelf: Shelf) -> None:
+    await shelf.insert(clusters, {"name": "west", "created_at": shelf.now})
+    one, two = await shelf.node(0), await shelf.node(0)
+    west, retired = await shelf.node(0, cluster_id=2), await shelf.node(0, retired_at=shelf.now)
+    outcomes = await register_cards(
+        shelf,
+        (OPERATOR, one, ["A", "B"]),
+        (agents_of(2), one, ["C"]),
+        (OPERATOR, 99, ["D"]),
+        (OPERATOR, retired, ["E"]),
+        (OPERATOR, two, [0, 0]),
+        (agents_of(2), west, ["F", "G", "H"]),
+        (OPERATOR, two, [3, 1]),
+    )
+    assert outcomes == [
+        [1, 2], "node_not_found", "node_not_found", "node_retired", "invalid", [3, 4, 5], [6, 7]
+    ]  # fmt: skip
+    assert await seats(shelf) == {
+        one: {0: "A", 1: "B"},
+        west: {0: "F", 1: "G", 2: "H"},
+        two: {3: None, 1: None},
+    }
+    made = [row for row in await audited(shelf) if row[0] == "gpu.create"]
+    assert [(row[1], row[3]) for row in made] == [
+        (1, "r0"), (2, "r0"), (3, "r5"), (4, "r5"), (5, "r5"), (6, "r6"), (7, "r6")
+    ]  # fmt: skip
+
+
+async def test_inventories_that_have_to_do_with_one_another_are_taken_one_by_one(shelf: Shelf) -> None:
+    one, two, three = [await shelf.node(0) for _ in range(3)]
+    assert await register_cards(shelf, (OPERATOR, one, ["A", "B"]), (OPERATOR, two, ["C"])) == [[1, 2], [3]]
+    outcomes = await register_cards(
+        shelf,
+        (OPERATOR, three, ["C", "new"]),  # takes a card from another
+        (OPERATOR, two, [1]),
+        (OPERATOR, one, ["B", "A"]),  # twice the same node
+        (OPERATOR, one, ["B", "A", "D"]),
+    )
+    assert outcomes == [[5], [4], [], [6]]
+    assert await seats(shelf) == {
+        one: {0: "B", 1: "A", 2: "D"},
+        two: {1: None},
+        three: {0: "C", 1: "new"},
+    }
+    assert await register_cards(shelf, (OPERATOR, one, ["E"]), (OPERATOR, two, ["E"])) == [[7], []]
+    assert (await seats(shelf))[two] == {0: "E", 1: None}  # what both name at once the later one has
+
+
+async def test_a_whole_fleet_that_registers_again_changes_nothing(shelf: Shelf) -> None:
+    nodes_ids = [await shelf.node(0) for _ in range(4)]
+    fleet = [(OPERATOR, node, [f"{node}-{at}" for at in range(8)]) for node in nodes_ids]
+    assert sum(len(made) for made in await register_cards(shelf, *fleet) if isinstance(made, list)) == 32
+    before, rows = await seats(shelf), await audited(shelf)
+    assert await register_cards(shelf, *reversed(fleet)) == [[], [], [], []]
+    assert (await seats(shelf), await audited(shelf)) == (before, rows)

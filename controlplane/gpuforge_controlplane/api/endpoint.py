@@ -41,7 +41,7 @@ from gpuforge_shared.errors import (
     invalid,
 )
 from gpuforge_shared.wire.base import MAX_ID
-from gpuforge_shared.wire.fleet import MetricsBatch, NodeRecord, NodeRegister
+from gpuforge_shared.wire.fleet import GpuRecord, GpuRegister, MetricsBatch, NodeRecord, NodeRegister
 from gpuforge_shared.wire.health import NodeReport, ReportAccepted
 from gpuforge_shared.wire.jobs import JobCreate, JobRecord
 
@@ -64,6 +64,7 @@ class Api:
     keyring: KeyRing
     ingest: Ingest
     registrations: Together[NodeRegister, Upserted[NodeRecord]]
+    inventories: Together[GpuRegister, Upserted[list[GpuRecord]]]
     reports: Together[tuple[int, NodeReport], ReportAccepted]  # of the node of this id
     submissions: Together[JobCreate, JobRecord]
     observations: Observations
@@ -185,6 +186,8 @@ async def _accept(api: Api, request: web.Request, caller: Caller, call: Call) ->
     context = partial(_context, api, request, caller)
     if isinstance(body, NodeRegister):
         return await api.registrations.submit(Asked(body=body, context=context))
+    if isinstance(body, GpuRegister):
+        return await api.inventories.submit(Asked(body=body, context=context))
     if isinstance(body, NodeReport):
         (node_id,) = call.ids.values()
         assert isinstance(node_id, int)

@@ -101,7 +101,7 @@ ROUTES: tuple[Route, ...] = (
         service=health.clear_fault, body=health_wire.FaultClear, answer=health_wire.FaultsCleared,
     ),
     Route(
-        method="POST", path="/api/clusters/gpus", tag=_GPU, access=_AGENT_WRITE, status=(201, 200),
+        method="POST", path="/api/clusters/gpus", tag=_GPU, access=_AGENT_WRITE, status=(201, 200), hot=True,
         service=inventory.register_gpus, body=fleet_wire.GpuRegister, answer=list[fleet_wire.GpuRecord],
     ),
     Route(

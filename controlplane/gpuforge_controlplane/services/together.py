@@ -15,6 +15,7 @@ Body = TypeVar("Body")
 Answer = TypeVar("Answer")
 
 GROUP = 500  # requests a transaction: other writers wait some 50 ms at most
+BACKLOG = 10 * GROUP  # requests waiting; beyond, callers are told to come back before theirs time out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,15 +37,20 @@ class Together(Generic[Body, Answer]):
         self,
         database: Database,
         serve: Callable[[Sequence[tuple[Context, Body]]], Awaitable[Sequence[Answer | Exception]]],
+        weight: Callable[[Body], int] = lambda _: 1,
     ) -> None:
+        """`weight`: as how many requests a body counts."""
         self._database = database
         self._serve = serve
         self._groups: Grouped[Asked[Body], Answer | Exception] = Grouped(
-            self._run, weight=lambda _: 1, most=GROUP
+            self._run, weight=lambda one: weight(one.body), most=GROUP
         )
 
     async def submit(self, one: Asked[Body]) -> Answer:
-        """The answer, after commit. Raises what the request is refused with."""
+        """The answer, after commit. Raises what the request is refused with, or Unavailable where too much
+        waits already."""
+        if self._groups.queued > BACKLOG:
+            raise Unavailable("too many wait to be served; send this again shortly", retry_after=2.0)
         outcome = await self._groups.submit(one)
         if isinstance(outcome, Exception):
             raise outcome

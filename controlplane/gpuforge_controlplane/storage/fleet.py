@@ -12,7 +12,7 @@ from sqlalchemy import and_, bindparam, case, func, or_, select, update
 from gpuforge_controlplane.domain.fleet import GpuStatus, NodeState
 from gpuforge_controlplane.storage.database import Connection
 from gpuforge_controlplane.storage.schema import allocations, clusters, gpus, jobs, nodes
-from gpuforge_controlplane.storage.statements import Row, insert, is_among, record, records
+from gpuforge_controlplane.storage.statements import Row, insert, is_among, is_one_of, record, records
 
 _Columns = TypeVarTuple("_Columns")
 
@@ -153,7 +153,7 @@ async def lock_nodes_named(tx: Connection, names: Collection[tuple[int, str]]) -
     # cluster by cluster: of pairs in a list SQLite makes no use of the index
     named = or_(
         *(
-            and_(nodes.c.cluster_id == cluster_id, nodes.c.hostname.in_(those))
+            and_(nodes.c.cluster_id == cluster_id, is_one_of(tx, nodes.c.hostname, those))
             for cluster_id, those in hostnames.items()
         )
     )
@@ -223,12 +223,13 @@ class KnownGpu(StoredGpu):
     cluster_id: int
 
 
-async def gpus_in_question(tx: Connection, node_id: int, uuids: Sequence[str]) -> list[KnownGpu]:
-    """All GPUs of the node, and those of these UUIDs wherever they are; held until the end."""
+async def gpus_in_question(tx: Connection, node_ids: Sequence[int], uuids: Sequence[str]) -> list[KnownGpu]:
+    """All GPUs of these nodes, and those of these UUIDs wherever they are; held until the end."""
+    asked = is_among(tx, gpus.c.node_id, node_ids) | is_one_of(tx, gpus.c.uuid, uuids)
     query = (
         select(gpus, nodes.c.cluster_id)
         .join(nodes, nodes.c.id == gpus.c.node_id)
-        .where((gpus.c.node_id == node_id) | gpus.c.uuid.in_(uuids))
+        .where(asked)
         .order_by(gpus.c.id)
         .with_for_update(of=gpus)
     )
@@ -241,16 +242,13 @@ async def vacate(tx: Connection, gpu_ids: Sequence[int]) -> None:
 
 
 async def create_gpus(tx: Connection, rows: Sequence[Row]) -> list[StoredGpu]:
-    """The new GPUs of one node, in order of `rows`, which all name the same columns; by one statement.
+    """The new rows, in any order; `rows` all name the same columns.
 
-    Neither database promises an order of what it returns, and SQLAlchemy's own way to have one is a statement
-    a row on SQLite: they are told apart by their slot.
+    To return them in order SQLAlchemy would make a statement of each row, on SQLite.
     """
     if not rows:
         return []
-    made = records(await tx.execute(insert(tx, gpus).returning(*gpus.c), rows), StoredGpu)
-    by_slot = {gpu["gpu_index"]: gpu for gpu in made}
-    return [by_slot[row["gpu_index"]] for row in rows]
+    return records(await tx.execute(insert(tx, gpus).returning(*gpus.c), rows), StoredGpu)
 
 
 async def update_gpu(tx: Connection, gpu_id: int, values: Row) -> None:

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any, TypeVar, cast
 
 import aiosqlite
-from sqlalchemy import BigInteger, ColumnElement, CursorResult, Table, any_, func, literal, select
+import msgspec
+from sqlalchemy import BigInteger, ColumnElement, CursorResult, String, Table, any_, func, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from gpuforge_controlplane.storage.columns import to_micros
@@ -27,6 +28,16 @@ def is_among(connection: Connection, column: ColumnElement[int], ids: Sequence[i
     if connection.dialect.name == "postgresql":
         return column == any_(literal(list(ids), postgresql.ARRAY(BigInteger)))
     values = func.json_each("[" + ",".join(map(str, ids)) + "]").table_valued("value")
+    return column.in_(select(values.c.value))
+
+
+def is_one_of(
+    connection: Connection, column: ColumnElement[str], words: Sequence[str]
+) -> ColumnElement[bool]:
+    """`is_among` for words."""
+    if connection.dialect.name == "postgresql":
+        return column == any_(literal(list(words), postgresql.ARRAY(String)))
+    values = func.json_each(msgspec.json.encode(words).decode()).table_valued("value")
     return column.in_(select(values.c.value))
 
 

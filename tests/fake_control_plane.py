@@ -44,6 +44,7 @@ class FakeControlPlane:
     lasting: Fault | None = None
     clock: Clock | None = None  # None: older, does not tell its time
     takes_key_for_admins: bool = False
+    knows_whose_key_it_is: bool = True  # else it is a key bound to no cluster
     url: str = ""
 
     def __post_init__(self) -> None:
@@ -121,6 +122,8 @@ class FakeControlPlane:
             return web.json_response({"status": "ok", **told})
         if request.headers.get("Authorization") != f"Bearer {self.key}":
             return problem(401, "unauthorized")
+        if request.path == "/api/whoami":
+            return web.json_response({"cluster_id": 1 if self.knows_whose_key_it_is else None})
         if request.path == "/api/tenants":
             return web.json_response([]) if self.takes_key_for_admins else problem(403, "not_for_agents")
         return None

@@ -102,7 +102,7 @@ async def test_it_registers_node_and_gpus_and_sends_under_their_ids(bench: Bench
     bench.sample(3)
     await bench.pusher.deliver()
     assert bench.plane.requests == [
-        "GET /api/clusters",
+        "GET /api/whoami",
         "POST /api/clusters/nodes",
         "POST /api/clusters/gpus",
         "POST /api/clusters/metrics",
@@ -112,6 +112,13 @@ async def test_it_registers_node_and_gpus_and_sends_under_their_ids(bench: Bench
     assert [(each["uuid"], each["gpu_index"]) for each in bench.plane.gpus] == [("GPU-0", 0), ("GPU-1", 1)]
     assert bench.times() == bench.all_times()
     assert len(bench.spool) == 0
+
+
+async def test_a_key_bound_to_no_cluster_will_do_where_there_is_only_one(bench: Bench) -> None:
+    bench.plane.knows_whose_key_it_is = False
+    await bench.identity.register(bench.inventory)
+    assert bench.plane.requests[:3] == ["GET /api/whoami", "GET /api/clusters", "POST /api/clusters/nodes"]
+    assert bench.plane.nodes["gpu-01"]["cluster_id"] == 1
 
 
 async def test_a_registration_leaves_a_busy_control_plane_in_peace_between_its_requests(bench: Bench) -> None:
@@ -306,15 +313,16 @@ async def test_a_gpu_made_by_hand_is_known_by_its_slot(bench: Bench) -> None:
     ("path", "answer"),
     [
         pytest.param("/api/clusters/nodes", problem(409, "node_retired"), id="retired"),
-        pytest.param("/api/clusters", problem(401, "unauthorized"), id="key revoked"),
+        pytest.param("/api/whoami", problem(401, "unauthorized"), id="key revoked"),
         pytest.param("/api/clusters", web.json_response([{"id": 1}, {"id": 2}]), id="not a cluster's key"),
-        pytest.param("/api/clusters", web.Response(text="<html>"), id="not a control plane"),
+        pytest.param("/api/whoami", web.Response(text="<html>"), id="not a control plane"),
     ],
 )
 async def test_what_a_person_must_mend_is_said_once_and_asked_rarely(
     bench: Bench, caplog: pytest.LogCaptureFixture, path: str, answer: web.Response
 ) -> None:
     caplog.set_level(logging.INFO)
+    bench.plane.knows_whose_key_it_is = path != "/api/clusters"
     for _ in range(3):
         bench.plane.faults.append(lambda request, _: _copy(answer) if request.path == path else None)
     bench.sample(1)
@@ -386,8 +394,8 @@ async def test_a_full_queue_is_reported_with_the_number_that_is_lost(
 
 
 async def test_after_a_long_outage_a_refusal_is_a_first_refusal(bench: Bench) -> None:
-    away = [refuse("/api/clusters", problem(503, "starting")) for _ in range(12)]
-    bench.plane.faults.extend([*away, refuse("/api/clusters", problem(401, "unauthorized"))])
+    away = [refuse("/api/whoami", problem(503, "starting")) for _ in range(12)]
+    bench.plane.faults.extend([*away, refuse("/api/whoami", problem(401, "unauthorized"))])
     bench.waits.draw = 1.0
     await bench.pusher.deliver()
     assert bench.waits.seconds[10:] == [AWAY.cap_s, AWAY.cap_s, REFUSED_FLOOR_S + REFUSED.base_s]

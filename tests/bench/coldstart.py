@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import heapq
+import logging
 import random
 import statistics
 import tempfile
@@ -32,13 +33,16 @@ from gpuforge_agent.spool import MemorySpool, Sample
 from gpuforge_client.failures import Answer, ControlPlaneUnreachable
 from gpuforge_client.rest import RestClient, _Request
 from gpuforge_client.retry import ONCE, REAL
+from gpuforge_controlplane.api.traffic import BACK_WITHIN_S, MOST
 from gpuforge_shared.clock import utc_now
+from gpuforge_shared.errors import Unavailable
 from tests.bench.faulty import Api
 from tests.bench.server import Server, serving
 
 PUSH_S, BEAT_S, REPORT_S = 10.0, 30.0, 60.0
 REGISTRATION = 3  # requests, and then the first samples
 TIMED_OUT = ControlPlaneUnreachable("", sent=True)
+TURNED_AWAY_S = 0.0002  # of the processor, for a request that is told to come back
 
 
 @dataclass
@@ -49,6 +53,7 @@ class Seen:
     requests: Counter[int] = field(default_factory=Counter)
     took: list[float] = field(default_factory=list)
     failed: int = 0
+    sent_away: int = 0
     registered_at: list[float] = field(default_factory=list)
 
     def line(self) -> str:
@@ -61,9 +66,10 @@ class Seen:
             f"half after {registered[half]:.1f} s, all after {registered[last]:.1f} s" if registered else "-"
         )
         late = took[len(took) * 99 // 100]
+        lost = f"{self.failed:,} timed out, {self.sent_away:,} were told to come back"
         lines = (
             f"requests a second over the first minute, by five seconds: {by_five}",
-            f"{max(self.requests.values()):,} in the busiest second; {self.failed:,} of {total:,} timed out",
+            f"{max(self.requests.values()):,} in the busiest second; of {total:,} {lost}",
             f"answers: {statistics.median(took):.3f} s (median), {late:.2f} s (99 %), {took[-1]:.2f} s (all)",
             f"{len(registered):,} registered, {done}",
         )
@@ -83,13 +89,28 @@ class Counted(RestClient):
         except ControlPlaneUnreachable:
             self.seen.failed += 1
             raise
+        except Unavailable:
+            self.seen.sent_away += 1
+            raise
         finally:
             self.seen.took.append(time.monotonic() - began)
 
 
-async def real(server: Server, key: str, agents: int, spread: float) -> Seen:
-    """So many agents, each registered and its first samples delivered."""
+async def lag() -> float:
+    """The longest that this process kept a timer waiting: so much of an answer's time may be its own."""
+    worst = 0.0
+    with contextlib.suppress(asyncio.CancelledError):
+        while True:
+            due = time.monotonic() + 0.05
+            await asyncio.sleep(0.05)
+            worst = max(worst, time.monotonic() - due)
+    return worst
+
+
+async def real(server: Server, key: str, agents: int, spread: float) -> tuple[Seen, float]:
+    """So many agents, each registered and its first samples delivered; and the generator's own lag."""
     seen = Seen(began=time.monotonic())
+    lagging = asyncio.create_task(lag())
 
     async def one(number: int, client: RestClient) -> None:
         hostname = f"gpu-{number:05}"
@@ -116,7 +137,8 @@ async def real(server: Server, key: str, agents: int, spread: float) -> Seen:
             client.seen = seen
             clients.append(await stack.enter_async_context(client))
         await asyncio.gather(*(one(number, clients[number % len(clients)]) for number in range(agents)))
-    return seen
+    lagging.cancel()
+    return seen, await lagging
 
 
 def modelled(agents: int, cost_s: float, draw: random.Random, *, pacing: bool, horizon_s: float) -> Seen:
@@ -128,6 +150,13 @@ def modelled(agents: int, cost_s: float, draw: random.Random, *, pacing: bool, h
     while due[0][0] < horizon_s:
         now, number, what = heapq.heappop(due)
         seen.requests[int(now)] += 1
+        if free_at - now > MOST * cost_s:
+            seen.sent_away += 1
+            seen.took.append(TURNED_AWAY_S)
+            wait = patience_s(Unavailable("", retry_after=draw.uniform(*BACK_WITHIN_S)), 1, draw.random())
+            free_at += TURNED_AWAY_S
+            heapq.heappush(due, (now + (wait or 0.0), number, what))
+            continue
         free_at = max(free_at, now) + cost_s
         took = free_at - now
         seen.took.append(min(took, REQUEST_TIMEOUT_S))
@@ -177,11 +206,13 @@ def measured(folder: Path, agents: int, whole: int) -> float:
     with serving(f"sqlite+aiosqlite:///{folder / 'bench.db'}", folder / "log") as server:
         key = Api(server).ask("POST", "/api/clusters", {"name": "bench"})["api_key"]
         before, spread = server.cpu_s(), PUSH_S * agents / whole
-        seen = asyncio.run(real(server, key, agents, spread))
+        logging.disable(logging.WARNING)  # each agent would say that it waits
+        seen, late = asyncio.run(real(server, key, agents, spread))
         cost_ms = 1000 * (server.cpu_s() - before) / sum(seen.requests.values())
         print(
             f"{agents:,} real agents within {spread:.2f} s; the server: {server.rss_mib():.0f} MiB, "
-            f"{cost_ms:.2f} ms of processor a request; an answer after {EASY_S} s calls for a rest"
+            f"{cost_ms:.2f} ms of processor a request; an answer after {EASY_S} s calls for a rest; "
+            f"the agents' own process lagged {late:.1f} s at most"
         )
         print(seen.line())
     return cost_ms

@@ -112,11 +112,13 @@ async def answer(api: Api, route: Route, request: web.Request) -> web.StreamResp
     if route.raw:
         response: web.StreamResponse = await route.service(api, request)
         return response
+    api.traffic.admit()
     caller = await authenticate(api, route, request)
     request[DEMO] = caller.demo
     call = _parse(route, request, await read_body(request) if route.body else b"")
     if route.stream:
-        streamed: web.StreamResponse = await route.service(api, request, caller, call.inputs["query"])
+        with api.traffic.lasting():
+            streamed: web.StreamResponse = await route.service(api, request, caller, call.inputs["query"])
         return streamed
     keyed = "Idempotency-Key" in request.headers
     reads = not route.writes or (_is_dry(call) and not keyed)

@@ -15,7 +15,6 @@ Body = TypeVar("Body")
 Answer = TypeVar("Answer")
 
 GROUP = 500  # requests a transaction: other writers wait some 50 ms at most
-BACKLOG = 10 * GROUP  # requests waiting; beyond, callers are told to come back before theirs time out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +46,7 @@ class Together(Generic[Body, Answer]):
         )
 
     async def submit(self, one: Asked[Body]) -> Answer:
-        """The answer, after commit. Raises what the request is refused with, or Unavailable where too much
-        waits already."""
-        if self._groups.queued > BACKLOG:
-            raise Unavailable("too many wait to be served; send this again shortly", retry_after=2.0)
+        """The answer, after commit. Raises what the request is refused with."""
         outcome = await self._groups.submit(one)
         if isinstance(outcome, Exception):
             raise outcome

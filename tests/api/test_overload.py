@@ -1,0 +1,26 @@
+"""More requests than can be answered: who comes late is told to come back, and the others are served."""
+
+import contextlib
+
+from gpuforge_controlplane.api.traffic import BACK_WITHIN_S, MOST
+from tests.api.harness import ON_SQLITE, Plane, Site
+
+
+@ON_SQLITE
+async def test_who_comes_when_too_many_wait_is_sent_away_for_a_while(plane: Plane, site: Site) -> None:
+    beat = {"cluster_id": site.cluster_id, "hostname": "east-01"}
+    with contextlib.ExitStack() as waiting:
+        for _ in range(MOST - 1):
+            waiting.enter_context(plane.api.traffic.passing())
+        assert (await site.agent.post("/api/clusters/nodes", beat)).status == 200
+        waiting.enter_context(plane.api.traffic.passing())
+        before = await plane.contents()
+        refused = [await site.agent.post("/api/clusters/nodes", beat) for _ in range(20)]
+        assert {(answer.status, answer.code) for answer in refused} == {(503, "unavailable")}
+        assert await plane.contents() == before
+        seconds = {int(answer.headers["Retry-After"]) for answer in refused}
+        assert BACK_WITHIN_S[0] <= min(seconds) < max(seconds) <= BACK_WITHIN_S[1]  # not all of them at once
+        assert (await plane.admin.get("/healthz")).status == 200  # this server is well, only busy
+        with plane.api.traffic.lasting():  # a reader of the stream waits for nothing
+            assert (await site.agent.post("/api/clusters/nodes", beat)).status == 200
+    assert (await site.agent.post("/api/clusters/nodes", beat)).status == 200

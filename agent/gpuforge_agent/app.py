@@ -187,7 +187,7 @@ async def run_until(
         retry=ONCE,
         world=world,
     )
-    this = await host.describe(settings.hostname, settings.control_plane_url)
+    this = host.describe(settings.hostname)
     with state.claimed(settings.state_dir) as folder:
         async with client:
             places = _places(this, folder, settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,7 @@ from gpuforge_agent.config import AgentSettings
 from gpuforge_agent.doctor import Devices, Finding, StateFolder
 from gpuforge_agent.known_gpus import KnownGpus
 from gpuforge_agent.sources.base import GpuIdentity, Health, Inventory, Reading
+from gpuforge_client.rest import RestClient
 from gpuforge_shared.clock import Clock, utc_now
 
 # Exit statuses, the gravest first: of several failures a script sees that one.
@@ -98,13 +100,15 @@ class _Seen:
 
 async def check(settings: AgentSettings, *, clock: Clock = utc_now, dev: Path = Path("/dev")) -> Report:
     """Read every GPU once and ask the control plane; nothing is registered or stored."""
-    control_plane = await ask(settings, clock)
-    this = await host.describe(settings.hostname, settings.control_plane_url)
+    control_plane, address = await asyncio.gather(
+        ask(settings, clock), RestClient(settings.control_plane_url).local_address()
+    )
+    this = host.describe(settings.hostname)
     seen = await _see(this.hostname, settings)
     gpus = _findings(seen.inventory, seen.readings)
     return Report(
         hostname=this.hostname,
-        ip_address=this.ip_address,
+        ip_address=address,
         clock=clock(),
         agent_version=this.agent_version,
         source=settings.source,

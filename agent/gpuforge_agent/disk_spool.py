@@ -6,13 +6,13 @@ power cut, and has work only while samples wait: a host whose control plane answ
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from gpuforge_agent.segments import (
     unframe,
 )
 from gpuforge_agent.spool import Batch, Losses, Sample
+from gpuforge_shared.aside import aside
 
 logger = logging.getLogger(__name__)
 
@@ -119,14 +120,14 @@ class DiskSpool:
         self._advance(through + 1)
 
     async def sync(self) -> None:
-        """See Spool. In a thread: a disk under load takes its time."""
+        """See Spool. Beside all else: a disk under load takes its time, and one that hangs for ever."""
         dirty = [segment for segment in self._segments if segment.synced < segment.size]
         if not dirty or not len(self):
             return
         sizes = [segment.size for segment in dirty]
         try:
             # the folder too: a file without a name is lost
-            await asyncio.to_thread(put_on_disk, [*(segment.path for segment in dirty), self._folder])
+            await aside(partial(put_on_disk, [*(segment.path for segment in dirty), self._folder]))
         except OSError as error:
             self._tell(error)
             return

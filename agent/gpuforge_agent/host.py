@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.metadata
 import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 KIB_PER_GIB = 1024 * 1024
 
@@ -18,17 +16,15 @@ class Host:
     """A node as `POST /api/clusters/nodes` takes it. None where the host does not say."""
 
     hostname: str
-    ip_address: str | None  # the one that traffic to the control plane leaves from
     cpu_cores: int | None
     ram_gb: int | None  # GiB, rounded: the figure people know their machine by
     agent_version: str
 
 
-async def describe(hostname: str | None, control_plane_url: str) -> Host:
+def describe(hostname: str | None) -> Host:
     """This host, under `hostname` if it is given."""
     return Host(
         hostname=hostname or socket.gethostname(),
-        ip_address=await address_towards(control_plane_url),
         cpu_cores=os.cpu_count(),
         ram_gb=ram_gb(),
         agent_version=version(),
@@ -51,20 +47,3 @@ def ram_gb(meminfo: Path = Path("/proc/meminfo")) -> int | None:
         if name == "MemTotal":
             return round(int(amount.split()[0]) / KIB_PER_GIB)
     return None
-
-
-async def address_towards(url: str) -> str | None:
-    """The local address from which packets to `url` would leave; None while there is no way there.
-
-    Connecting a UDP socket sends nothing: it only asks the kernel for a route.
-    """
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(parts.hostname, port, type=socket.SOCK_DGRAM)
-        family, kind, protocol, _, address = found[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.connect(address)
-            return str(probe.getsockname()[0])
-    except OSError:
-        return None

@@ -14,7 +14,7 @@ from gpuforge_agent.host import Host
 from gpuforge_agent.sources.base import GpuIdentity, Inventory
 from gpuforge_client.rest import RestClient
 from gpuforge_client.retry import REAL, World
-from gpuforge_shared.errors import Conflict, Forbidden, NotFound
+from gpuforge_shared.errors import Conflict, Forbidden, GPUForgeError, NotFound
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +97,7 @@ class Identity:
         self._node: Mapping[str, object] | None = None
         self._registered: frozenset[GpuIdentity] | None = None
         self._gpu_ids: Mapping[str, int] = {}
+        self._address: str | None = None  # None: to be found out
         self.node_id: int | None = None  # None until registered
 
     @property
@@ -159,11 +160,18 @@ class Identity:
 
     async def _say(self, node: Mapping[str, object]) -> _Node:
         """Send registration or heartbeat, and compare clocks by the way."""
+        self._address = self._address or await self._client.local_address()
         body = {**node, **self._beside()}
+        if self._address is not None:
+            body["ip_address"] = self._address
         if self.clock.offset is not None:
             body["clock_offset_s"] = round(self.clock.offset.seconds, 3)
         asked_at, began = self._world.clock(), self._world.monotonic()
-        record = await self._client.post("/api/clusters/nodes", _Node, body=body, repeatable=True)
+        try:
+            record = await self._client.post("/api/clusters/nodes", _Node, body=body, repeatable=True)
+        except GPUForgeError:
+            self._address = None  # the way there may be another one by now, as after a change of network
+            raise
         self.clock.note(asked_at, self._world.monotonic() - began, record.last_heartbeat_at)
         return record
 
@@ -172,7 +180,6 @@ class Identity:
         described = {
             "cluster_id": cluster_id,
             "hostname": self._host.hostname,
-            "ip_address": self._host.ip_address,
             "cpu_cores": self._host.cpu_cores,
             "ram_gb": self._host.ram_gb,
             # without a driver nobody can count: the control plane keeps the number it has

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ import msgspec
 from yarl import URL
 
 from gpuforge_client.failures import Answer, decode, refusal, unreachable
+from gpuforge_client.resolver import Resolver
 from gpuforge_client.retry import (
     PATIENT,
     REAL,
@@ -74,6 +76,7 @@ class RestClient:
         self._timeout_s = timeout_s
         self._retry = retry
         self._world = world
+        self._resolver = Resolver()
         self._session: aiohttp.ClientSession | None = None
 
     def __repr__(self) -> str:
@@ -87,6 +90,7 @@ class RestClient:
             headers={"User-Agent": self._user_agent, "Accept": "application/json"},
             timeout=aiohttp.ClientTimeout(total=self._timeout_s),
             cookie_jar=aiohttp.DummyCookieJar(),
+            connector=aiohttp.TCPConnector(resolver=self._resolver),
             trust_env=False,
         )
         return self
@@ -97,6 +101,22 @@ class RestClient:
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    async def local_address(self) -> str | None:
+        """This host's address that packets to the control plane leave from; None while there is no way there.
+
+        Connecting a UDP socket sends nothing: it only asks the kernel for a route.
+        """
+        host, port = self._base.host, self._base.port
+        assert host is not None
+        assert port is not None
+        try:
+            found = (await self._resolver.resolve(host, port))[0]
+            with socket.socket(found["family"], socket.SOCK_DGRAM) as probe:
+                probe.connect((found["host"], port))
+                return str(probe.getsockname()[0])
+        except (OSError, IndexError):
+            return None
 
     async def get(self, path: str, answer: type[T], *, params: Query | None = None) -> T:
         """GET `path`, its body decoded as `answer`; unknown fields are passed over."""
@@ -249,11 +269,20 @@ def _base(url: str) -> URL:
         base = URL(url)
     except ValueError:
         base = URL()
-    if base.scheme not in ("http", "https") or not base.host:
+    if base.scheme not in ("http", "https") or not base.host or not _is_name(base.host):
         raise invalid("control_plane_url", "must be like http://host:8080 or https://host")
     if base.user or base.password or base.query_string or base.fragment:
         raise invalid("control_plane_url", "must not carry a user, password, query or fragment")
     return base
+
+
+def _is_name(host: str) -> bool:
+    """Whether it can be looked up: the look-up itself raises UnicodeError for an empty or too long label."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _header_safe(api_key: SecretStr | str | None) -> str | None:

@@ -120,7 +120,7 @@ async def real(server: Server, key: str, agents: int, spread: float) -> tuple[Se
             )
             for at in range(8)
         )
-        host = Host(hostname=hostname, ip_address=None, cpu_cores=128, ram_gb=1024, agent_version="0.1.0")
+        host = Host(hostname=hostname, cpu_cores=128, ram_gb=1024, agent_version="0.1.0")
         identity, spool = Identity(client, host), MemorySpool(1_000)
         for ago in (5, 0):
             at = utc_now() - timedelta(seconds=ago)

@@ -207,6 +207,29 @@ async def test_a_signal_ends_it_with_what_is_left_delivered(
     assert KEY not in errors.decode()
 
 
+NAMES_NOBODY = """
+import socket, sys, threading
+look_up = socket.getaddrinfo
+socket.getaddrinfo = lambda host, *rest, **more: (
+    threading.Event().wait() if host == "gpus.example.com" else look_up(host, *rest, **more)
+)
+from gpuforge_agent.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+async def test_name_servers_that_never_answer_delay_neither_start_nor_end(tmp_path: Path) -> None:
+    (tmp_path / "named.py").write_text(NAMES_NOBODY)
+    env = environment("http://gpus.example.com", KEY, PYTHONPATH=str(tmp_path))
+    async with process("named", "run", env=env) as agent, asyncio.timeout(20):
+        assert agent.stderr is not None
+        while b"agent started" not in await agent.stderr.readline():
+            pass
+        agent.terminate()
+        await agent.communicate()
+    assert agent.returncode == 0
+
+
 async def test_what_could_not_be_delivered_is_by_the_next_agent(free_port: int, tmp_path: Path) -> None:
     plane = FakeControlPlane()
     url, folder = f"http://127.0.0.1:{free_port}", str(tmp_path / "state")

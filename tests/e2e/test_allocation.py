@@ -45,7 +45,7 @@ async def client(plane: Plane) -> AsyncIterator[RestClient]:
 async def test_gpus_work_while_a_job_holds_them(plane: Plane, client: RestClient) -> None:
     source = SimulatedSource("gpu-01", gpu_count=8, clock=lambda: 100.0)
     alive = {reading.uuid for reading in source.read() if reading.utilization_pct}
-    identity = Identity(client, await host.describe("gpu-01", "http://127.0.0.1:1"))
+    identity = Identity(client, host.describe("gpu-01"))
     follower = Follower(client, identity, source)
 
     def working() -> set[str]:

@@ -59,7 +59,7 @@ class Bench:
         self.waits = waits
         self.spool = MemorySpool(10_000)
         self.inventory = Inventory(gpus=(gpu(0), gpu(1)))
-        host = Host(hostname="gpu-01", ip_address="10.0.0.1", cpu_cores=128, ram_gb=1024, agent_version="1")
+        host = Host(hostname="gpu-01", cpu_cores=128, ram_gb=1024, agent_version="1")
         self.identity = Identity(client, host, world=world, beside=lambda: told_of(self.spool))
         self.pusher = Pusher(client, self.identity, self.spool, lambda: self.inventory, world)
         self.taken: list[Sample] = []

@@ -62,7 +62,7 @@ async def plane() -> AsyncIterator[FakeControlPlane]:
 
 
 def pusher_of(client: RestClient, spool: Spool, world: World) -> Pusher:
-    host = Host(hostname="gpu-01", ip_address=None, cpu_cores=128, ram_gb=1024, agent_version="1")
+    host = Host(hostname="gpu-01", cpu_cores=128, ram_gb=1024, agent_version="1")
     return Pusher(client, Identity(client, host), spool, lambda: Inventory(gpus=GPUS), world)
 
 

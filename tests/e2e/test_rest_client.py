@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import logging
+import socket
+import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from gpuforge_client.failures import ControlPlaneUnreachable, GatewayFailed, UnexpectedAnswer
+from gpuforge_client.resolver import Resolver
 from gpuforge_client.rest import RestClient, new_idempotency_key
 from gpuforge_client.retry import ONCE, RetryPolicy, World
 from gpuforge_shared.apikey import assemble
@@ -212,6 +215,43 @@ async def test_nobody_there_is_said_with_address_and_next_step(free_port: int) -
     )
 
 
+@pytest.mark.parametrize(
+    ("url", "addresses"),
+    [
+        ("http://127.0.0.1:8080", ["127.0.0.1"]),
+        ("http://localhost", ["127.0.0.1", "::1"]),
+        ("http://[::1]:8080", ["::1"]),
+        ("https://127.0.0.9", ["127.0.0.1"]),
+    ],
+)
+async def test_the_local_address_is_the_one_on_the_way_to_the_control_plane(
+    url: str, addresses: list[str]
+) -> None:
+    assert await RestClient(url).local_address() in addresses
+
+
+async def test_a_name_that_nobody_resolves_is_given_up_in_time_and_looked_up_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answered, lookups = threading.Event(), []
+
+    def look_up(host: str, *_: object, **__: object) -> list[object]:
+        lookups.append(host)
+        answered.wait()
+        raise socket.gaierror(socket.EAI_NONAME, "late")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(Resolver.__init__, "__defaults__", (0.05,))
+    async with RestClient("http://gpus.example.com", retry=ONCE) as client:
+        for _ in range(3):
+            with pytest.raises(ControlPlaneUnreachable, match="no answer from the name servers") as raised:
+                await client.get("/t", Thing)
+            assert not raised.value.sent
+        assert await client.local_address() is None
+    answered.set()
+    assert lookups == ["gpus.example.com"]
+
+
 async def test_silence_is_given_up_in_time() -> None:
     hung_up = asyncio.Event()
 
@@ -316,6 +356,8 @@ async def test_the_key_is_in_no_log_and_no_repr(server: Server, caplog: pytest.L
         ("a:8080", None, "control_plane_url"),
         ("http://", None, "control_plane_url"),
         ("http://a:99999", None, "control_plane_url"),
+        ("http://a..b", None, "control_plane_url"),
+        (f"http://{'a' * 64}.com", None, "control_plane_url"),
         ("http://user:pw@a", None, "control_plane_url"),
         ("http://a?key=1", None, "control_plane_url"),
         ("http://a", "gfk_\r\nX: y", "api_key"),

@@ -66,7 +66,7 @@ class Patient:
         )
         self.identity = Identity(
             client,
-            this_host.Host(hostname="gpu-01", ip_address=None, cpu_cores=1, ram_gb=1, agent_version="0.1.0"),
+            this_host.Host(hostname="gpu-01", cpu_cores=1, ram_gb=1, agent_version="0.1.0"),
         )
         self.pusher = Pusher(client, self.identity, spool, lambda: sampler.inventory, world)
         self.reporter = Reporter(client, self.identity, self.checkup)

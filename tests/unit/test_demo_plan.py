@@ -34,7 +34,7 @@ def test_every_node_is_played_once_and_none_is_added(nodes: int) -> None:
 def test_names_are_the_ones_the_agent_gives(nodes: int) -> None:
     """The demo waits for these hostnames: the agent makes them."""
     for share in shares(nodes):
-        this = Host(hostname=share.hostname, ip_address=None, cpu_cores=1, ram_gb=1, agent_version="1")
+        this = Host(hostname=share.hostname, cpu_cores=1, ram_gb=1, agent_version="1")
         settings = AgentSettings(source="simulated", simulated_nodes=share.nodes)
         assert [host.hostname for host, _ in _places(this, None, settings)] == share.hostnames
 

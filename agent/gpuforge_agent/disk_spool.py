@@ -183,8 +183,12 @@ class DiskSpool:
             self._save()
 
     def _remove_oldest(self) -> None:
-        self._segments.pop(0).path.unlink(missing_ok=True)
+        oldest = self._segments.pop(0)
         self._offset, self._ends = 0, []
+        try:
+            oldest.path.unlink(missing_ok=True)
+        except OSError as error:  # such as a file system gone read-only: the next life removes it
+            self._tell(error)
 
     def _oldest_time(self) -> datetime | None:
         return next((sample.recorded_at for _, _, sample in self._waiting()), None)

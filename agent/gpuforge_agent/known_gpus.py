@@ -22,6 +22,7 @@ class KnownGpus:
         """Read what an earlier run left; a file that can't be read is as none, and said so."""
         self._file = None if folder is None else folder / FILE
         self._gpus = {gpu.uuid: gpu for gpu in _read(self._file)}
+        self._trouble: str | None = None  # why the file is behind
 
     @property
     def gpus(self) -> tuple[GpuIdentity, ...]:
@@ -29,16 +30,25 @@ class KnownGpus:
         return tuple(sorted(self._gpus.values(), key=lambda gpu: (gpu.index, gpu.uuid)))
 
     def note(self, inventory: Inventory) -> None:
-        """Remember what is listed now; writes only if that is news. Never raises."""
+        """Remember what is listed now; writes only news, old news until it succeeds. Never raises."""
         listed = {gpu.uuid: gpu for gpu in inventory.gpus}
-        if listed.items() <= self._gpus.items():
+        if listed.items() <= self._gpus.items() and self._trouble is None:
             return
         self._gpus |= listed
-        if self._file is not None:
-            try:
-                _write(self._file, msgspec.json.format(msgspec.json.encode(self.gpus), indent=1))
-            except OSError as error:
-                logger.warning("the GPUs of this host can't be remembered: %s", error)
+        trouble = self._saved()
+        if trouble is not None and trouble != self._trouble:
+            logger.warning("the GPUs of this host can't be remembered: %s", trouble)
+        self._trouble = trouble
+
+    def _saved(self) -> str | None:
+        """Bring the file up to date; why that failed."""
+        if self._file is None:
+            return None
+        try:
+            _write(self._file, msgspec.json.format(msgspec.json.encode(self.gpus), indent=1))
+        except OSError as error:
+            return str(error)
+        return None
 
 
 def _read(file: Path | None) -> tuple[GpuIdentity, ...]:

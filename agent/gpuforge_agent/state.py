@@ -60,8 +60,9 @@ def _locked(folder: Path) -> int:
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.truncate(lock, 0)
-        os.write(lock, b"%d\n" % os.getpid())
+        with contextlib.suppress(OSError):  # for people: on a full disk it is ours all the same
+            os.truncate(lock, 0)
+            os.write(lock, b"%d\n" % os.getpid())
     except BlockingIOError:
         os.close(lock)
         raise SettingsError(

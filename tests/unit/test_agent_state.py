@@ -1,5 +1,6 @@
 """The state folder: one agent's own, and an agent that can't have one works without."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,16 @@ def test_a_folder_that_cannot_be_made_stops_nobody(tmp_path: Path, caplog: pytes
     with state.claimed(tmp_path / "file" / "state") as folder:
         assert folder is None
     assert "can't be used" in caplog.text
+
+
+def test_on_a_full_disk_the_folder_is_claimed_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_file: int, _content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("gpuforge_agent.state.os.write", full)
+        with state.claimed(tmp_path) as folder:
+            assert folder == tmp_path
+            assert state.holder(tmp_path) == "unknown"

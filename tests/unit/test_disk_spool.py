@@ -282,6 +282,26 @@ def test_what_neither_disk_nor_memory_holds_is_counted(folder: Path, monkeypatch
     assert len(spool) == 0
 
 
+def test_a_disk_that_turns_read_only_stops_no_delivery(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = filled(folder, 100, limit_bytes=1 << 14)
+    assert len(list(folder.glob("*.queue"))) > 2
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as disk:
+        for call in ("Path.unlink", "os.pwrite", "os.write", "os.open"):
+            disk.setattr(f"gpuforge_agent.disk_spool.{call}", refuse)
+        spool.append(sample(100))
+        waiting = numbers(spool)
+        assert waiting[-1] == 100
+        spool.ack(spool.peek(1000).numbers[-1])
+        assert len(spool) == 0
+    spool.close()
+    again = DiskSpool(folder, limit_bytes=ROOM)  # nothing was written: what was delivered is sent once more
+    assert numbers(again) == waiting[:-1]
+
+
 async def test_the_disk_is_made_to_keep_what_waits_and_not_what_was_delivered(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,7 +63,17 @@ def test_where_nothing_can_be_written_it_is_said_and_forgotten_with_the_process(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     known = KnownGpus(tmp_path / "gone")
-    known.note(Inventory(gpus=(card(0),)))
-    assert "can't be remembered" in caplog.text
+    for _ in range(3):
+        known.note(Inventory(gpus=(card(0),)))
+    assert caplog.text.count("can't be remembered") == 1
     assert known.gpus == (card(0),)
     assert KnownGpus(None).gpus == ()
+
+
+def test_what_could_not_be_written_is_once_it_can(tmp_path: Path) -> None:
+    folder = tmp_path / "mounted later"
+    known = KnownGpus(folder)
+    known.note(Inventory(gpus=(card(0),)))
+    folder.mkdir()
+    known.note(Inventory(gpus=(card(0),)))
+    assert KnownGpus(folder).gpus == (card(0),)

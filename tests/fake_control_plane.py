@@ -38,6 +38,9 @@ class FakeControlPlane:
     gpus: list[Json] = field(default_factory=list)
     metrics: list[Json] = field(default_factory=list)  # stored, without duplicates
     reports: list[Json] = field(default_factory=list)  # of health
+    strangers: list[int] = field(
+        default_factory=list
+    )  # ids that the next report is told are none of its GPUs
     batches: list[int] = field(default_factory=list)  # items of each batch that arrived
     requests: list[str] = field(default_factory=list)  # "POST /api/…"
     faults: deque[Fault] = field(default_factory=deque)
@@ -110,7 +113,8 @@ class FakeControlPlane:
                 return self._metrics(body["metrics"])
             case "POST", path if path.endswith("/health"):
                 self.reports.append(body)
-                return web.json_response({"gpus": len(body["gpus"]), "opened": []})
+                told, self.strangers = self.strangers, []
+                return web.json_response({"gpus": len(body["gpus"]), "opened": [], "unknown_gpus": told})
             case "GET", path:
                 return self._detail(int(path.rsplit("/", 1)[-1]))
         return problem(404, "not_found")

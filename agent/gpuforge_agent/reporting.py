@@ -11,7 +11,7 @@ import msgspec
 from gpuforge_agent.health import Checkup
 from gpuforge_agent.identity import Identity
 from gpuforge_client.rest import RestClient
-from gpuforge_shared.errors import GPUForgeError
+from gpuforge_shared.errors import BodyTooLarge, GPUForgeError, Invalid
 
 logger = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ UNREGISTERED_S = 1.0
 
 
 class _Accepted(msgspec.Struct):
-    pass
+    unknown_gpus: list[int] = []
 
 
 class Reporter:
@@ -30,6 +30,8 @@ class Reporter:
         self._client = client
         self._identity = identity
         self._checkup = checkup
+        self._trouble: str | None = None
+        self._disowned = False
 
     async def run(self, period_s: float, *, after_s: float) -> None:
         """A report each period, the first `after_s` from now, and one whenever there is news."""
@@ -51,11 +53,37 @@ class Reporter:
         body, mark = self._checkup.report(self._identity.gpu_ids)
         path = f"/api/clusters/nodes/{self._identity.node_id}/health"
         try:
-            await self._client.post(path, _Accepted, body=body, repeatable=True)
-        except (
-            GPUForgeError
-        ) as error:  # from an older control plane a 404; delivery of samples tells of the rest
-            logger.debug("no report of health: %s", error)
+            answer = await self._client.post(path, _Accepted, body=body, repeatable=True)
+        except GPUForgeError as error:
+            self._tell(error)
             return False
+        self._trouble = None
         self._checkup.delivered(mark)
+        self._own(answer.unknown_gpus)
         return True
+
+    def _tell(self, error: GPUForgeError) -> None:
+        """What is wrong with a report itself; delivery of samples tells of all else."""
+        fresh = isinstance(error, Invalid | BodyTooLarge) and error.code != self._trouble  # older ones: 404
+        self._trouble = error.code
+        logger.log(
+            logging.WARNING if fresh else logging.DEBUG,
+            "the control plane does not take the report of health: %s",
+            error,
+            extra={"node": self._identity.hostname, "fields": [field.path for field in error.errors]},
+        )
+
+    def _own(self, unknown: list[int]) -> None:
+        """GPUs that are another node's by now, or in no slot of this one, are to be registered again."""
+        if not unknown:
+            return
+        self._identity.forget()
+        level = logging.DEBUG if self._disowned else logging.WARNING
+        self._disowned = True
+        logger.log(
+            level,
+            "GPUs of this node were given to others: if that goes on, another host calls itself %s as well; "
+            "give each a `hostname` of its own",
+            self._identity.hostname,
+            extra={"gpu_ids": unknown},
+        )

@@ -54,6 +54,34 @@ async def test_a_control_plane_that_knows_no_reports_gets_all_else(plane: FakeCo
     assert plane.reports == []
 
 
+async def test_gpus_that_were_given_to_another_node_are_registered_again(
+    plane: FakeControlPlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent = RunningAgent(plane.url, plane.key)
+    async with agent.running():
+        await plane.until(lambda plane: bool(plane.reports))
+        before = plane.requests.count("POST /api/clusters/gpus")
+        plane.strangers = [gpu["id"] for gpu in plane.gpus]
+        await plane.until(lambda plane: plane.requests.count("POST /api/clusters/gpus") > before)
+        assert "another host calls itself gpu" in caplog.text
+        stored = len(plane.metrics)
+        await plane.until(lambda plane: len(plane.metrics) > stored)
+
+
+async def test_a_report_that_is_not_taken_is_said_once_with_what_is_wrong(
+    plane: FakeControlPlane, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(request: web.Request, _: Any) -> web.Response | None:
+        fault = [{"path": "host.load_1m", "message": "must be a number"}]
+        return problem(422, "invalid", errors=fault) if request.path.endswith("/health") else None
+
+    plane.lasting = refuse
+    async with RunningAgent(plane.url, plane.key).running():
+        await plane.until(lambda plane: plane.requests.count("POST /api/clusters/nodes/100/health") >= 3)
+    (said,) = [each for each in caplog.records if "report of health" in each.message]
+    assert vars(said)["fields"] == ["host.load_1m"]
+
+
 async def test_a_lost_gpu_is_told_at_once_and_usr1_lets_go_of_the_driver(
     plane: FakeControlPlane, fakenvml: FakeNvml
 ) -> None:

@@ -163,6 +163,16 @@ async def test_a_reader_killed_between_two_calls_costs_nothing(collector: ChildC
     assert_only_missing(await collector.read(), {})
 
 
+async def test_what_systemd_sends_to_the_whole_unit_ends_no_reader(collector: ChildCollector) -> None:
+    await collector.read()
+    reader = collector.pid
+    assert reader is not None
+    for number in (signal.SIGUSR1, signal.SIGTERM):
+        os.kill(reader, number)
+        assert_only_missing(await collector.read(), {})
+        assert collector.pid == reader
+
+
 async def test_a_read_that_is_cancelled_leaves_no_answer_for_the_next(
     fakenvml: FakeNvml, collector: ChildCollector
 ) -> None:

@@ -14,7 +14,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from gpuforge_client.failures import Answer, decode, refusal, unreachable
+from gpuforge_client.failures import Answer, UnexpectedAnswer, decode, refusal, unreachable
 from gpuforge_client.resolver import Resolver
 from gpuforge_client.retry import (
     PATIENT,
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel, SecretStr
 
 logger = logging.getLogger(__name__)
+
+LARGEST_ANSWER = 64 << 20  # bytes, decompressed
 
 T = TypeVar("T")
 Body: TypeAlias = "BaseModel | msgspec.Struct | Mapping[str, object]"
@@ -239,8 +241,8 @@ class RestClient:
                     url=request.url.with_query(None),
                     status=response.status,
                     headers=response.headers,
-                    content=await response.read(),
-                    next_query=_next_query(response),
+                    content=await _whole(response, request.url),
+                    next_query=_next_query(response, request.url),
                 )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise unreachable(request.method, request.url, error, self._timeout_s) from error
@@ -256,10 +258,28 @@ class RestClient:
         return headers
 
 
-def _next_query(response: aiohttp.ClientResponse) -> str | None:
-    for relation, link in response.links.items():
-        if relation == "next":
-            return URL(str(link["url"])).raw_query_string
+async def _whole(response: aiohttp.ClientResponse, url: URL) -> bytes:
+    """The body, unless it is larger than any of ours: whoever sends that may never end."""
+    content = bytearray()
+    async for chunk in response.content.iter_any():
+        content += chunk
+        if len(content) > LARGEST_ANSWER:
+            raise UnexpectedAnswer(
+                f"{url.with_query(None)} answered {response.status} with over {LARGEST_ANSWER >> 20} MiB; "
+                "check that the URL is a GPUForge control plane"
+            )
+    return bytes(content)
+
+
+def _next_query(response: aiohttp.ClientResponse, url: URL) -> str | None:
+    try:
+        for relation, link in response.links.items():
+            if relation == "next":
+                return URL(str(link["url"])).raw_query_string
+    except ValueError as error:  # of a proxy's making
+        raise UnexpectedAnswer(
+            f"{url.with_query(None)} answered {response.status} with a Link that is none ({error})"
+        ) from None
     return None
 
 

@@ -181,6 +181,9 @@ async def test_a_problem_document_becomes_the_error_of_its_status(server: Server
             json({"detail": "x"}, 500, X_Request_Id="abc"), InternalError, "request id abc", id="500"
         ),
         pytest.param(text("", 308, Location="https://other"), UnexpectedAnswer, "to https://other", id="308"),
+        pytest.param(
+            json(THING, Link='<http://[bad>; rel="next"'), UnexpectedAnswer, "a Link that is none", id="Link"
+        ),
         pytest.param(hang_up, ControlPlaneUnreachable, "during POST /t", id="hang-up"),
     ],
 )
@@ -193,6 +196,18 @@ async def test_whatever_else_comes_is_an_error_in_words(
             await client.post("/t", Thing)
     assert len(server.seen) == 1
     assert KEY not in str(raised.value)
+
+
+async def test_an_answer_without_an_end_is_not_read_to_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpuforge_client.rest.LARGEST_ANSWER", 1 << 20)
+    server.replies = [lambda _: web.Response(body=b"[" + b"1," * (4 << 20))]
+    async with server.client() as client:
+        with pytest.raises(UnexpectedAnswer, match="over 1 MiB"):
+            await client.get("/t", Thing)
+        server.replies = [lambda _: web.Response(body=b"[" + b"1," * (1 << 18) + b"1]")]
+        assert len(await client.get("/t", list[int])) == (1 << 18) + 1
 
 
 async def test_a_redirect_does_not_carry_the_key_anywhere(server: Server) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gpuforge_agent import config
-from gpuforge_agent.config import AgentSettings
+from gpuforge_agent.config import AgentSettings, Examined
 from gpuforge_shared import logs
 from gpuforge_shared.errors import Invalid
 from gpuforge_shared.settings import SettingsError, add_flags, flags_of
@@ -20,7 +20,8 @@ The agent of a GPU host: reads every GPU, and delivers the figures to the contro
 
   run     register this host and its GPUs, then read and deliver until SIGTERM or SIGINT
   check   what ails this host: driver, library, permissions, GPUs, MIG, control plane, key, clock and state
-          folder, with the next step for each that is not well; stores nothing
+          folder, with the next step for each that is not well; stores nothing. Where the packaged service
+          is, what is not given is its own: settings, key and queue
 """
 EPILOG = """\
 Every setting may stand in the TOML file of --config, in the environment (the name in brackets) or in a
@@ -32,12 +33,13 @@ exit status:
   1  check: a GPU can't be read; run: a defect of the agent, with a traceback
   2  a flag, setting or file is wrong; nothing was started
   3  check: the control plane does not answer as it should
-  4  check: the key is missing, mistyped, refused, or may not write
+  4  check: the key is missing, unreadable, mistyped, refused, or may not write
   5  check: the clock is more than 30 s off, or the state folder can't be used
 Of several failures, check answers the first of 4, 3, 1, 5.
 
-example:
-  GPUFORGE_API_KEY_FILE=/etc/gpuforge/key gpuforge-agent check --control-plane-url https://gpus.example.com
+examples:
+  gpuforge-agent check            of the installed service, as root
+  GPUFORGE_API_KEY_FILE=/root/key gpuforge-agent check --control-plane-url https://gpus.example.com
 """
 
 
@@ -64,10 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and answer its exit status."""
     try:
         arguments = _parsed(parser(), argv)
-        settings = config.read(flags_of(arguments), arguments.config)
+        flags = flags_of(arguments)
         if arguments.command == "check":
-            return _check(settings, as_json=arguments.json)
-        return _run(settings)
+            return _check(config.examined(flags, arguments.config), as_json=arguments.json)
+        return _run(config.read(flags, arguments.config))
     except (SettingsError, Invalid) as error:
         print(f"gpuforge-agent: {error}", file=sys.stderr)
         return 2
@@ -102,11 +104,11 @@ def _run(settings: AgentSettings) -> int:
     return 0
 
 
-def _check(settings: AgentSettings, *, as_json: bool) -> int:
+def _check(examined: Examined, *, as_json: bool) -> int:
     from gpuforge_agent.check import check
 
     logs.configure(level="error", form="human")  # what is found is in the report
-    report = asyncio.run(check(settings))
+    report = asyncio.run(check(examined))
     if as_json:
         print(report.to_json())
         return report.exit_status

@@ -12,7 +12,7 @@ import msgspec
 
 from gpuforge_agent import config
 from gpuforge_agent.clock_offset import ClockOffset, measured
-from gpuforge_agent.config import AgentSettings
+from gpuforge_agent.config import Examined
 from gpuforge_agent.doctor import Finding
 from gpuforge_agent.identity import own_cluster
 from gpuforge_client.failures import ControlPlaneUnreachable
@@ -54,7 +54,10 @@ class ControlPlaneFinding:
         yield self._of_key(ours)
 
     def _of_key(self, problems: list[str]) -> Finding:
-        step = "put the key that POST /api/clusters gave into the file of GPUFORGE_API_KEY_FILE"
+        step = (
+            "put the key that POST /api/clusters gave into the service's /etc/gpuforge/agent.key (mode 600), "
+            "or the file of GPUFORGE_API_KEY_FILE, and restart the agent, which reads it at its start"
+        )
         if problems:
             return Finding(subject="key", level="failure", words=problems[0], next_step=step)
         if self.key == "untested":
@@ -66,9 +69,10 @@ class ControlPlaneFinding:
         return Finding(subject="key", level="ok", words=f"taken, for {self.cluster}")
 
 
-async def ask(settings: AgentSettings, clock: Clock) -> ControlPlaneFinding:
+async def ask(examined: Examined, clock: Clock) -> ControlPlaneFinding:
     """Reach the control plane, then try the key. Raises Invalid for a URL that can't be one."""
-    url, doubt = settings.control_plane_url, config.key_problem(settings)
+    settings = examined.settings
+    url, doubt = settings.control_plane_url, examined.key_trouble or config.key_problem(settings)
     key: KeyState = "untested" if doubt is None else "malformed" if settings.api_key else "absent"
     problems = [] if doubt is None else [doubt]
     sent = settings.api_key if doubt is None else None  # what can't be our key may be another's

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +16,7 @@ import msgspec
 from gpuforge_agent import disk_spool, doctor, host, state
 from gpuforge_agent.app import collector_of
 from gpuforge_agent.asking import ControlPlaneFinding, ask
-from gpuforge_agent.config import AgentSettings
+from gpuforge_agent.config import AgentSettings, Examined
 from gpuforge_agent.doctor import Devices, Finding, StateFolder
 from gpuforge_agent.known_gpus import KnownGpus
 from gpuforge_agent.sources.base import GpuIdentity, Health, Inventory, Reading
@@ -34,6 +35,7 @@ _STATUSES = (
     ("clock", HOST_AT_FAULT),
     ("state", HOST_AT_FAULT),
 )
+_EVERYBODY = stat.S_IROTH | stat.S_IWOTH
 FIGURES = {
     "utilization_pct": "%",
     "memory_used_mb": "MiB",
@@ -65,6 +67,8 @@ class Report:
     """The whole answer of `check`."""
 
     hostname: str
+    settings_file: str | None
+    agent_pid: str | None  # the process id of the agent that has the state folder
     ip_address: str | None
     clock: datetime
     agent_version: str
@@ -98,16 +102,18 @@ class _Seen:
     health: Sequence[Health]
 
 
-async def check(settings: AgentSettings, *, clock: Clock = utc_now, dev: Path = Path("/dev")) -> Report:
+async def check(examined: Examined, *, clock: Clock = utc_now, dev: Path = Path("/dev")) -> Report:
     """Read every GPU once and ask the control plane; nothing is registered or stored."""
-    control_plane, address = await asyncio.gather(
-        ask(settings, clock), RestClient(settings.control_plane_url).local_address()
-    )
+    settings, folder = examined.settings, _state(examined.settings)
+    way = RestClient(settings.control_plane_url)
+    control_plane, address = await asyncio.gather(ask(examined, clock), way.local_address())
     this = host.describe(settings.hostname)
     seen = await _see(this.hostname, settings)
     gpus = _findings(seen.inventory, seen.readings)
     return Report(
         hostname=this.hostname,
+        settings_file=None if examined.file is None else str(examined.file),
+        agent_pid=folder.holder,
         ip_address=address,
         clock=clock(),
         agent_version=this.agent_version,
@@ -125,7 +131,7 @@ async def check(settings: AgentSettings, *, clock: Clock = utc_now, dev: Path = 
             doctor.of_mig(seen.health),
             *control_plane.findings(),
             doctor.of_clock(control_plane.clock),
-            doctor.of_state(_state(settings), settings.queue_mib),
+            doctor.of_state(folder, settings.queue_mib),
         ],
     )
 
@@ -142,7 +148,8 @@ async def _see(hostname: str, settings: AgentSettings) -> _Seen:
 def _devices(dev: Path) -> Devices:
     nodes = sorted(path for path in dev.glob("nvidia*") if path.is_char_device())
     closed = (path.name for path in nodes if not os.access(path, os.R_OK | os.W_OK))
-    return Devices(nodes=tuple(path.name for path in nodes), closed=tuple(closed))
+    for_some = (path.name for path in nodes if path.stat().st_mode & _EVERYBODY != _EVERYBODY)
+    return Devices(nodes=tuple(path.name for path in nodes), closed=tuple(closed), for_some=tuple(for_some))
 
 
 def _state(settings: AgentSettings) -> StateFolder:
@@ -153,14 +160,16 @@ def _state(settings: AgentSettings) -> StateFolder:
         there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
         if not (there.is_dir() and os.access(there, os.R_OK | os.W_OK | os.X_OK)):
             return StateFolder(path=str(folder), trouble=f"this user can't write in {there}")
-        waiting, losses = disk_spool.backlog(folder / "queue")
+        waiting, losses, size = disk_spool.backlog(folder / "queue")
         return StateFolder(
             path=str(folder),
             holder=state.holder(folder),
             exists=folder.exists(),
             free_mib=shutil.disk_usage(there).free >> 20,
             waiting=waiting,
+            queue_mib=size >> 20,
             lost=losses.dropped + losses.damaged,
+            gap=None if losses.since is None else (losses.since, losses.until),
         )
     except OSError as error:
         return StateFolder(path=str(folder), trouble=str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -111,16 +112,58 @@ def read(flags: Mapping[str, str], file: Path | None = None) -> AgentSettings:
 
     Raises SettingsError, whose text never holds a value.
     """
-    settings = loader.load(AgentSettings, file=file, environ=os.environ, flags=flags)
+    settings = _loaded(flags, file)
+    return settings if settings.api_key_file is None else _with_key(settings, settings.api_key_file)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """Where the packaged service keeps what it needs."""
+
+    file: Path = Path("/etc/gpuforge/agent.toml")
+    key: Path = Path("/etc/gpuforge/agent.key")
+    state: Path = Path("/var/lib/gpuforge-agent")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examined:
+    """What a check goes by."""
+
+    settings: AgentSettings
+    file: Path | None = None  # that the settings come from
+    key_trouble: str | None = None  # why the key's file holds none
+
+
+def examined(flags: Mapping[str, str], file: Path | None, service: Service | None = None) -> Examined:
+    """As `read`, but what nobody set is the packaged service's, where that is, and a key may be missing."""
+    service = service or Service()
+    if file is None and service.file.exists():
+        file = service.file
+    settings = _loaded(flags, file)
     found: dict[str, object] = {}
-    if settings.api_key_file is not None:
-        found["api_key"] = _key_in(settings.api_key_file)
-    if settings.state_dir is None and (given := os.environ.get("STATE_DIRECTORY")):
-        found["state_dir"] = Path(given.split(":")[0])  # systemd.exec(5): several are separated by colons
-    return settings.model_copy(update=found)
+    if settings.api_key is None and settings.api_key_file is None and service.key.exists():
+        found["api_key_file"] = service.key
+    if settings.state_dir is None and os.path.lexists(service.state):  # where it leads is root's to see
+        found["state_dir"] = service.state
+    settings = settings.model_copy(update=found)
+    try:
+        if settings.api_key_file is not None:
+            settings = _with_key(settings, settings.api_key_file)
+    except loader.SettingsError as error:
+        return Examined(settings=settings, file=file, key_trouble=str(error))
+    return Examined(settings=settings, file=file)
 
 
-def _key_in(file: Path) -> SecretStr:
+def _loaded(flags: Mapping[str, str], file: Path | None) -> AgentSettings:
+    settings = loader.load(AgentSettings, file=file, environ=os.environ, flags=flags)
+    given = os.environ.get("STATE_DIRECTORY")
+    if settings.state_dir is not None or not given:
+        return settings
+    # systemd.exec(5): several are separated by colons
+    return settings.model_copy(update={"state_dir": Path(given.split(":")[0])})
+
+
+def _with_key(settings: AgentSettings, file: Path) -> AgentSettings:
     try:
         raw = file.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -128,7 +171,7 @@ def _key_in(file: Path) -> SecretStr:
         raise loader.SettingsError(f"api_key_file: can't read {file}: {reason}") from None
     if not raw:
         raise loader.SettingsError(f"api_key_file: {file} is empty")
-    return SecretStr(raw)
+    return settings.model_copy(update={"api_key": SecretStr(raw)})
 
 
 def key_problem(settings: AgentSettings) -> str | None:

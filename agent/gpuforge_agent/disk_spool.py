@@ -241,10 +241,10 @@ class DiskSpool:
             logger.error("the queue's disk fails: %s", trouble, extra={"folder": str(self._folder)})
 
 
-def backlog(folder: Path) -> tuple[int, Losses]:
-    """How many samples wait there at most, and what is lost; changes nothing. Raises OSError."""
+def backlog(folder: Path) -> tuple[int, Losses, int]:
+    """How many samples wait there at most, what is lost, bytes on disk; changes nothing. Raises OSError."""
     if not folder.exists():
-        return 0, Losses()
+        return 0, Losses(), 0
     segments = segments_in(folder)
     saved = None
     if (folder / "cursor").exists():
@@ -253,7 +253,8 @@ def backlog(folder: Path) -> tuple[int, Losses]:
         os.close(cursor)
     first, losses = saved or (segments[0].first if segments else 0, Losses())
     ends = (record.number + 1 for record in scan(segments[-1].path)) if segments else ()
-    return max(0, max(ends, default=first) - first), losses
+    size = sum(segment.size for segment in segments)
+    return max(0, max(ends, default=first) - first), losses, size
 
 
 def _read_cursor(file: int) -> tuple[int, Losses] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from gpuforge_agent.clock_offset import ClockOffset
@@ -30,6 +31,8 @@ class Devices:
 
     nodes: tuple[str, ...] = ()
     closed: tuple[str, ...] = ()
+    for_some: tuple[str, ...] = ()
+    """Those that not everybody may open, such as the service's user, which is a new one at each start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,9 @@ class StateFolder:
     exists: bool = False
     free_mib: int = 0
     waiting: int = 0  # samples
+    queue_mib: int = 0  # that they take
     lost: int = 0
+    gap: tuple[datetime, datetime | None] | None = None  # the last one: from, up to
 
 
 _DRIVER_STEPS: Mapping[Reason, tuple[str, str]] = {
@@ -74,6 +79,10 @@ _GPU_STEPS: Mapping[str, str] = {
 }
 
 
+_NO_MIG = frozenset({Reason.NOT_SUPPORTED, Reason.DRIVER_TOO_OLD})
+_NEARLY_FULL = 0.75
+
+
 def of_driver(inventory: Inventory, devices: Devices) -> Iterator[Finding]:
     """Driver, library and permissions: whether anything can be asked at all."""
     fault = inventory.fault
@@ -92,6 +101,14 @@ def of_driver(inventory: Inventory, devices: Devices) -> Iterator[Finding]:
 def _permissions(devices: Devices) -> Finding:
     if not devices.nodes:
         return Finding(subject="permissions", level="skipped", words="no /dev/nvidia* on this host")
+    if not devices.closed and devices.for_some:
+        return Finding(
+            subject="permissions",
+            level="warning",
+            words=f"this user may open them, but not everybody may open {', '.join(devices.for_some)}",
+            next_step="let the service's user: SupplementaryGroups= their group in a drop-in, or "
+            "NVreg_DeviceFileMode=0666 of the module nvidia",
+        )
     if not devices.closed:
         return Finding(
             subject="permissions", level="ok", words=f"{len(devices.nodes)} device nodes can be opened"
@@ -134,7 +151,12 @@ def of_gpus(
 
 def of_mig(conditions: Iterable[Health]) -> Finding:
     """Whether GPUs are cut up, and usable if so."""
-    cut = [each for each in conditions if each.figures.get("mig_mode") is True]
+    told = [
+        each for each in conditions if "mig_mode" in each.figures or each.missing.get("mig_mode") in _NO_MIG
+    ]
+    if not told:
+        return Finding(subject="mig", level="skipped", words="no GPU says whether it is in MIG mode")
+    cut = [each for each in told if each.figures.get("mig_mode") is True]
     empty = [str(each.index) for each in cut if not each.mig_instances]
     if not cut:
         return Finding(subject="mig", level="ok", words="no GPU is in MIG mode")
@@ -173,14 +195,26 @@ def of_state(state: StateFolder, queue_mib: int) -> Finding:
             "check takes it as --state-dir",
         )
     if state.trouble is not None:
-        step = f"give the agent's user a folder that it may write: chown -R … {state.path}"
+        step = f"the service's is root's to see; else give the agent's user a folder: chown -R … {state.path}"
         return Finding(
             subject="state", level="failure", words=f"{state.path}: {state.trouble}", next_step=step
         )
     held = f", an agent runs (process {state.holder})" if state.holder else ""
-    kept = f"{state.waiting:,} samples wait, {state.lost:,} lost" if state.exists else "run will make it"
+    kept = f"{state.waiting:,} samples wait, {_lost(state)}" if state.exists else "run will make it"
+    if state.waiting and state.queue_mib >= _NEARLY_FULL * queue_mib:
+        words = f"{state.path}: {kept}; the queue takes {state.queue_mib} of {queue_mib} MiB{held}"
+        step = "mend delivery (control plane and key, above) before the oldest go, or set queue_mib higher"
+        return Finding(subject="state", level="warning", words=words, next_step=step)
     if state.free_mib < queue_mib:
         words = f"{state.path}: {state.free_mib} MiB free, the queue may take {queue_mib}"
         step = "free some of that disk, or set GPUFORGE_QUEUE_MIB lower"
         return Finding(subject="state", level="warning", words=words, next_step=step)
     return Finding(subject="state", level="ok", words=f"{state.path}: {kept}{held}")
+
+
+def _lost(state: StateFolder) -> str:
+    if state.gap is None:
+        return f"{state.lost:,} lost"
+    since, until = state.gap
+    upto = "now" if until is None else f"{until:%Y-%m-%d %H:%M} UTC"
+    return f"{state.lost:,} lost, the last from {since:%Y-%m-%d %H:%M} up to {upto}"

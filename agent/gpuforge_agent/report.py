@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpuforge_agent.check import FIGURES, OK, GpuFinding, Report
+from gpuforge_agent.config import Service
 from gpuforge_agent.doctor import Finding, Level
 
 GOOD, DOUBTFUL, BAD = "green", "yellow", "bold red"
@@ -46,6 +47,7 @@ def show(report: Report, console: Console) -> None:
 
 def _host(report: Report) -> Iterator[tuple[str, Text]]:
     yield "host", Text(report.hostname)
+    yield "settings", Text(report.settings_file or "no file")
     yield "address", Text(report.ip_address or "no route to the control plane")
     yield "clock", Text(report.clock.strftime("%Y-%m-%d %H:%M:%S UTC"))
     yield "agent", Text(report.agent_version)
@@ -82,6 +84,11 @@ def _lines(finding: Finding) -> Iterator[Text]:
 
 
 def _verdict(report: Report) -> Text:
-    if report.exit_status == OK:
-        return Text("All well: gpuforge-agent run", style=GOOD)
-    return Text(f"Not yet: see above (exit status {report.exit_status})", style=BAD)
+    if report.exit_status != OK:
+        return Text(f"Not yet: see above (exit status {report.exit_status})", style=BAD)
+    if report.agent_pid is not None:
+        return Text(f"All well, and an agent runs (process {report.agent_pid})", style=GOOD)
+    is_service = report.settings_file == str(Service().file)
+    return Text(
+        f"All well: {'systemctl start gpuforge-agent' if is_service else 'gpuforge-agent run'}", style=GOOD
+    )

@@ -17,6 +17,7 @@ from aiohttp import ClientSession, web
 from gpuforge_agent import app, state
 from gpuforge_agent.app import Supervisor, run_until
 from gpuforge_agent.check import check as doctored
+from gpuforge_agent.config import Examined
 from tests.fake_control_plane import KEY, FakeControlPlane, problem
 from tests.running_agent import GPUS, START, RunningAgent, environment, process
 
@@ -282,11 +283,15 @@ async def test_check_finds_all_well_and_stores_nothing(plane: FakeControlPlane) 
         pytest.param({"GPUFORGE_API_KEY": KEY[:-1]}, 4, "malformed", "checksum", id="cut short"),
         pytest.param({"GPUFORGE_API_KEY": ""}, 4, "absent", "GPUFORGE_API_KEY_FILE", id="no key"),
         pytest.param(
+            {"GPUFORGE_API_KEY": "", "GPUFORGE_API_KEY_FILE": "/dev/null/x"}, 4, "absent",
+            "can't read /dev/null/x: Not a directory", id="a key's file that can't be read",
+        ),
+        pytest.param(
             {"GPUFORGE_CONTROL_PLANE_URL": "http://127.0.0.1:1"}, 3, "untested", "can't connect", id="away"
         ),
         pytest.param({"GPUFORGE_STATE_DIR": "/dev/null/x"}, 5, "accepted", "", id="no place for its state"),
     ],
-)
+)  # fmt: skip
 async def test_check_names_what_is_wrong(
     plane: FakeControlPlane, changes: dict[str, str], status: int, key: str, said: str
 ) -> None:
@@ -300,18 +305,19 @@ async def test_check_says_what_a_key_lacks_what_it_has_too_much_and_that_the_clo
 ) -> None:
     settings = RunningAgent(plane.url, KEY, state_dir=str(tmp_path / "state")).settings
     plane.clock, plane.takes_key_for_admins = (lambda: START), True
-    found = {each.subject: each for each in (await doctored(settings, clock=lambda: START)).findings}
+    report = await doctored(Examined(settings=settings), clock=lambda: START)
+    found = {each.subject: each for each in report.findings}
     assert (found["key"].level, found["clock"].level, found["state"].level) == ("warning", "ok", "ok")
 
     plane.clock = lambda: START - timedelta(minutes=1)
-    report = await doctored(settings, clock=lambda: START)
+    report = await doctored(Examined(settings=settings), clock=lambda: START)
     assert report.exit_status == 5
     assert "+60.0" in next(each.words for each in report.findings if each.subject == "clock")
 
     plane.lasting = lambda request, body: (
         problem(403, "scope_lacking") if request.method == "POST" else plane._routed(request, body)
     )
-    report = await doctored(settings, clock=lambda: START)
+    report = await doctored(Examined(settings=settings), clock=lambda: START)
     assert (report.exit_status, report.control_plane.key) == (4, "refused")
 
 
@@ -321,7 +327,7 @@ async def test_check_beside_a_running_agent_says_who_has_the_folder_and_what_wai
     agent = RunningAgent(f"http://127.0.0.1:{free_port}", KEY, state_dir=str(tmp_path))
     async with agent.running():
         await agent.clock.more(10)
-        report = await doctored(agent.settings)
+        report = await doctored(Examined(settings=agent.settings))
     (found,) = [each for each in report.findings if each.subject == "state"]
     assert f"process {os.getpid()}" in found.words
     waiting = re.search(r"(\d+) samples wait, 0 lost", found.words)

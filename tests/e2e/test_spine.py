@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from gpuforge_agent.check import check
+from gpuforge_agent.config import Examined
 from gpuforge_client.rest import RestClient
 from gpuforge_shared.clock import utc_now
 from gpuforge_shared.wire.fleet import ClusterCreated, ClusterDetail, GpuRecord
@@ -181,7 +182,7 @@ async def test_the_doctor_tells_an_agents_key_from_one_that_may_less_or_more(
         found = {}
         for name, key in (("own", own), ("admin", plane.admin_key), ("reader", reader)):
             agent = RunningAgent(plane.url, key, state_dir=str(tmp_path / "state"))
-            report = await check(agent.settings)
+            report = await check(Examined(settings=agent.settings))
             levels = {finding.subject: finding.level for finding in report.findings}
             found[name] = (report.exit_status, levels["key"], levels["clock"])
     assert found == {"own": (0, "ok", "ok"), "admin": (0, "warning", "ok"), "reader": (4, "failure", "ok")}

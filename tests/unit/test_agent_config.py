@@ -95,6 +95,30 @@ def test_a_key_file_that_holds_no_key(tmp_path: Path, content: bytes | None, sai
         config.read({"api_key_file": str(tmp_path / "key")})
 
 
+def test_a_check_takes_what_nobody_set_from_the_packaged_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GPUFORGE_API_KEY", raising=False)
+    service = config.Service(file=tmp_path / "toml", key=tmp_path / "key", state=tmp_path / "state")
+    assert config.examined({}, None, service).file is None
+
+    service.file.write_text("interval_s = 7.0")
+    service.key.write_text(KEY)
+    service.state.mkdir()
+    found = config.examined({}, None, service)
+    assert (found.file, found.key_trouble) == (service.file, None)
+    assert (found.settings.interval_s, found.settings.state_dir) == (7.0, service.state)
+    assert found.settings.api_key is not None
+    assert found.settings.api_key.get_secret_value() == KEY
+
+    (tmp_path / "mine").write_text(f'state_dir = "{tmp_path}"')
+    found = config.examined({"api_key_file": str(tmp_path / "none")}, tmp_path / "mine", service)
+    assert (found.file, found.settings.interval_s) == (tmp_path / "mine", 5.0)
+    assert found.settings.state_dir == tmp_path
+    assert found.settings.api_key is None
+    assert "No such file" in str(found.key_trouble)
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from gpuforge_agent.asking import ControlPlaneFinding
 from gpuforge_agent.check import GpuFinding, Report
+from gpuforge_agent.config import Service
 from gpuforge_agent.doctor import Finding
 from gpuforge_agent.report import show
 
@@ -44,6 +45,8 @@ FINE = (
 )
 REPORT = Report(
     hostname="gpu-01",
+    settings_file=None,
+    agent_pid=None,
     ip_address="10.0.1.10",
     clock=datetime(2026, 5, 9, 0, 30, tzinfo=UTC),
     agent_version="0.1.0",
@@ -72,6 +75,7 @@ def test_plain_text_is_for_a_pipe() -> None:
         shown(replace(REPORT, gpus=[WELL, LOST], findings=[*REPORT.findings, DEAD_CARD]))
         == """\
 host          gpu-01
+settings      no file
 address       10.0.1.10
 clock         2026-05-09 00:30:00 UTC
 agent         0.1.0
@@ -103,6 +107,19 @@ def test_colours_mean_something() -> None:
     assert "\x1b[32mok" in text
     assert "\x1b[32m87 %" in text
     assert "\x1b[1;33mlost" in text or "\x1b[33mlost" in text
+
+
+@pytest.mark.parametrize(
+    ("report", "verdict"),
+    [
+        (REPORT, "All well: gpuforge-agent run"),
+        (replace(REPORT, settings_file=str(Service().file)), "All well: systemctl start gpuforge-agent"),
+        (replace(REPORT, agent_pid="7"), "All well, and an agent runs (process 7)"),
+    ],
+    ids=["by hand", "service", "running"],
+)
+def test_the_verdict_names_the_next_step(report: Report, verdict: str) -> None:
+    assert shown(report).splitlines()[-1] == verdict
 
 
 def failing(*subjects: str) -> Report:

@@ -1,6 +1,8 @@
 """What the doctor concludes: a level for every state of a host, and for all that is not well a next step."""
 
 from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -18,10 +20,12 @@ from gpuforge_agent.sources.base import (
     Reason,
     unread,
 )
+from gpuforge_agent.sources.condition import unknown_health
 
 CARD = GpuIdentity(uuid="GPU-0", index=0, model="H100", vram_mb=1, pci_bus_id=None)
 INSTANCE = MigInstance(uuid="MIG-1", gpu_instance=1, compute_instance=0, memory_mb=1, slices=1)
 OPEN = Devices(nodes=("nvidia0", "nvidiactl"))
+FOR_ROOT = Devices(nodes=("nvidia0", "nvidiactl"), for_some=("nvidia0",))
 CLOSED = Devices(nodes=("nvidia0", "nvidiactl"), closed=("nvidia0",))
 
 
@@ -48,6 +52,10 @@ def levels(findings: Iterable[Finding]) -> dict[str, str]:
         pytest.param(
             Inventory(gpus=(CARD,)), Devices(), {"driver": "ok", "library": "ok", "permissions": "skipped"},
             id="no device nodes",
+        ),
+        pytest.param(
+            Inventory(gpus=(CARD,)), FOR_ROOT, {"driver": "ok", "library": "ok", "permissions": "warning"},
+            id="nodes for root alone",
         ),
         pytest.param(
             Inventory(gpus=(CARD,)), CLOSED, {"driver": "ok", "library": "ok", "permissions": "failure"},
@@ -103,7 +111,9 @@ def test_gpus(inventory: Inventory, unreadable: Reason | None, expected: list[st
 @pytest.mark.parametrize(
     ("health", "level"),
     [
-        pytest.param([], "ok", id="unknown"),
+        pytest.param([], "skipped", id="no GPU"),
+        pytest.param([unknown_health("a", 0, Reason.DRIVER_ABSENT)], "skipped", id="unknown"),
+        pytest.param([unknown_health("a", 0, Reason.NOT_SUPPORTED)], "ok", id="a card without MIG"),
         pytest.param([Health(uuid="a", index=0, figures={"mig_mode": False})], "ok", id="off"),
         pytest.param(
             [Health(uuid="a", index=0, figures={"mig_mode": True}, mig_instances=(INSTANCE,))],
@@ -133,6 +143,9 @@ def test_clock(offset: ClockOffset | None, level: str) -> None:
     assert levels([doctor.of_clock(offset)]) == {"clock": level}
 
 
+LOADED = StateFolder(path="/s", free_mib=64, exists=True, waiting=9)
+
+
 @pytest.mark.parametrize(
     ("state", "level"),
     [
@@ -141,10 +154,21 @@ def test_clock(offset: ClockOffset | None, level: str) -> None:
         pytest.param(StateFolder(path="/s", free_mib=63), "warning", id="disk nearly full"),
         pytest.param(StateFolder(path="/s", free_mib=64), "ok", id="new"),
         pytest.param(StateFolder(path="/s", free_mib=64, exists=True, holder="7"), "ok", id="in use"),
+        pytest.param(replace(LOADED, queue_mib=47), "ok", id="three quarters full, nearly"),
+        pytest.param(replace(LOADED, queue_mib=48), "warning", id="three quarters full"),
+        pytest.param(replace(LOADED, queue_mib=48, waiting=0), "ok", id="all delivered"),
     ],
 )
 def test_state(state: StateFolder, level: str) -> None:
     assert levels([doctor.of_state(state, 64)]) == {"state": level}
+
+
+def test_what_the_queue_lost_is_told_with_its_last_gap() -> None:
+    since = datetime(2026, 5, 9, 0, 30, tzinfo=UTC)
+    state = replace(LOADED, lost=1234, gap=(since, since + timedelta(hours=2)))
+    assert "9 samples wait, 1,234 lost, the last from 2026-05-09 00:30 up to 2026-05-09 02:30 UTC" in (
+        doctor.of_state(state, 64).words
+    )
 
 
 AWAY, NO_KEY = "can't connect", "no key"

@@ -1,5 +1,6 @@
 """The packages under a real systemd, as a sysadmin meets them: from install to purge."""
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -162,6 +163,27 @@ def a_driver_that_comes_restarts_it(system: Booted) -> float:
     return took
 
 
+def all_is_compiled(system: Booted, name: str) -> None:
+    """The program may not write there: what is not compiled it would compile at each start, in its memory."""
+    lib = f"/opt/{name}/lib"
+    tag = "import sys; print(sys.implementation.cache_tag)"
+    sources = system.run(f"cd {lib} && find . -name '*.py' | sort").split()
+    compiled = system.run(f"cd {lib} && find . -name \"*.$(python3 -c '{tag}').pyc\" | sort").split()
+    of_sources = sorted(re.sub(r"__pycache__/(.+)\.[^.]+\.pyc$", r"\1.py", each) for each in compiled)
+    assert sources == of_sources
+
+
+def a_broken_upgrade_leaves_it_compiled(system: Booted, name: str) -> None:
+    """One that fails while it unpacks: dpkg then tells the old package's scripts to go on."""
+    system.run(
+        f"cd /tmp && rm -rf broken && dpkg-deb -R /packages/{name}.deb broken"
+        " && printf '#!/bin/sh\nexit 1\n' > broken/DEBIAN/preinst && chmod 755 broken/DEBIAN/preinst"
+        " && dpkg-deb -Znone -b broken broken.deb && ! dpkg --force-confold -i broken.deb",
+        timeout_s=300,
+    )
+    all_is_compiled(system, name)
+
+
 def test_the_life_of_an_agent(
     system: Booted, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
@@ -169,6 +191,8 @@ def test_the_life_of_an_agent(
     install(system, AGENT)
     assert "Assertion failed" in system.run(f"systemctl start {AGENT}", check=False)  # no key: said once
     assert system.run(f"systemctl is-enabled {AGENT}").strip() == "enabled"
+    all_is_compiled(system, AGENT)
+    a_broken_upgrade_leaves_it_compiled(system, AGENT)
 
     put_key(system)
     system.run(f"systemctl start {AGENT}")
@@ -194,6 +218,7 @@ def test_the_life_of_an_agent(
 def test_the_life_of_a_control_plane(system: Booted) -> None:
     before = system.run(EVERY_FILE)
     install(system, CONTROL_PLANE)
+    all_is_compiled(system, CONTROL_PLANE)
     answers(system, "/readyz")
     page = system.run(f"{FETCH} http://127.0.0.1:8080/")
     assert "<script" in page  # the dashboard came along, built

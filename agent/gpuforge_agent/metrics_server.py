@@ -12,6 +12,7 @@ from gpuforge_agent.exposition import CONTENT_TYPE
 logger = logging.getLogger(__name__)
 
 REQUEST_S = 5.0
+AGAIN_S = 30.0  # between two tries to have the port
 MOST_AT_ONCE = 8
 _MOST_HEADERS = 1 << 13
 
@@ -20,22 +21,33 @@ _MOST_HEADERS = 1 << 13
 async def serving(listen: tuple[str, int] | None, text: Callable[[], str]) -> AsyncIterator[int | None]:
     """Answer with `text()` until the end of the block; yields the port, None where nobody listens.
 
-    A port that can't be had is logged and no more: what the agent is for does not depend on it.
+    A port that can't be had is logged and tried again: what the agent is for does not depend on it, and an
+    address may come later than the agent.
     """
-    server = await _listening(listen, text)
-    if server is None:
+    if listen is None:
         yield None
         return
+    server = await _listening(listen, text, logging.WARNING)
+    later = asyncio.create_task(_listening_at_last(listen, text)) if server is None else None
     try:
-        yield int(server.sockets[0].getsockname()[1])
+        yield None if server is None else int(server.sockets[0].getsockname()[1])
     finally:
-        server.close()
-        await server.wait_closed()
+        if later is not None and not later.cancel():
+            server = later.result()
+        if server is not None:
+            server.close()
+            await server.wait_closed()
 
 
-async def _listening(listen: tuple[str, int] | None, text: Callable[[], str]) -> asyncio.Server | None:
-    if listen is None:
-        return None
+async def _listening_at_last(listen: tuple[str, int], text: Callable[[], str]) -> asyncio.Server:
+    while True:
+        await asyncio.sleep(AGAIN_S)
+        if (server := await _listening(listen, text, logging.DEBUG)) is not None:
+            return server
+
+
+async def _listening(listen: tuple[str, int], text: Callable[[], str], if_not: int) -> asyncio.Server | None:
+    """`if_not`: the level at which it is logged that nothing listens."""
     free = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -53,7 +65,7 @@ async def _listening(listen: tuple[str, int] | None, text: Callable[[], str]) ->
     try:
         server = await asyncio.start_server(handle, host, port, limit=_MOST_HEADERS)
     except OSError as error:
-        logger.warning("nothing listens for Prometheus on %s port %d: %s", host, port, error)
+        logger.log(if_not, "nothing listens for Prometheus on %s port %d yet: %s", host, port, error)
         return None
     logger.info("Prometheus may read http://%s:%d/metrics", host, server.sockets[0].getsockname()[1])
     return server

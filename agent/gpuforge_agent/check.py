@@ -167,7 +167,7 @@ def _state(settings: AgentSettings) -> StateFolder:
             exists=folder.exists(),
             free_mib=shutil.disk_usage(there).free >> 20,
             waiting=waiting,
-            queue_mib=size >> 20,
+            queue_bytes=size,
             lost=losses.dropped + losses.damaged,
             gap=None if losses.since is None else (losses.since, losses.until),
         )

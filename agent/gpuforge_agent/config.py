@@ -143,7 +143,8 @@ def examined(flags: Mapping[str, str], file: Path | None, service: Service | Non
     found: dict[str, object] = {}
     if settings.api_key is None and settings.api_key_file is None and service.key.exists():
         found["api_key_file"] = service.key
-    if settings.state_dir is None and os.path.lexists(service.state):  # where it leads is root's to see
+    # before its first start it is not there yet; where the link leads is root's to see
+    if settings.state_dir is None and (file == service.file or os.path.lexists(service.state)):
         found["state_dir"] = service.state
     settings = settings.model_copy(update=found)
     try:
@@ -168,6 +169,8 @@ def _with_key(settings: AgentSettings, file: Path) -> AgentSettings:
         raw = file.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not ASCII text"
+        if isinstance(error, PermissionError):
+            reason = f"{reason}; run this as its owner or as root"
         raise loader.SettingsError(f"api_key_file: can't read {file}: {reason}") from None
     if not raw:
         raise loader.SettingsError(f"api_key_file: {file} is empty")

@@ -45,7 +45,7 @@ class StateFolder:
     exists: bool = False
     free_mib: int = 0
     waiting: int = 0  # samples
-    queue_mib: int = 0  # that they take
+    queue_bytes: int = 0  # that they take
     lost: int = 0
     gap: tuple[datetime, datetime | None] | None = None  # the last one: from, up to
 
@@ -201,8 +201,8 @@ def of_state(state: StateFolder, queue_mib: int) -> Finding:
         )
     held = f", an agent runs (process {state.holder})" if state.holder else ""
     kept = f"{state.waiting:,} samples wait, {_lost(state)}" if state.exists else "run will make it"
-    if state.waiting and state.queue_mib >= _NEARLY_FULL * queue_mib:
-        words = f"{state.path}: {kept}; the queue takes {state.queue_mib} of {queue_mib} MiB{held}"
+    if state.waiting and (used_mib := state.queue_bytes / (1 << 20)) >= _NEARLY_FULL * queue_mib:
+        words = f"{state.path}: {kept}; the queue takes {used_mib:.1f} of {queue_mib} MiB{held}"
         step = "mend delivery (control plane and key, above) before the oldest go, or set queue_mib higher"
         return Finding(subject="state", level="warning", words=words, next_step=step)
     if state.free_mib < queue_mib:

@@ -103,8 +103,8 @@ def test_a_check_takes_what_nobody_set_from_the_packaged_service(
     assert config.examined({}, None, service).file is None
 
     service.file.write_text("interval_s = 7.0")
+    assert config.examined({}, None, service).settings.state_dir == service.state  # which a first start makes
     service.key.write_text(KEY)
-    service.state.mkdir()
     found = config.examined({}, None, service)
     assert (found.file, found.key_trouble) == (service.file, None)
     assert (found.settings.interval_s, found.settings.state_dir) == (7.0, service.state)

@@ -154,9 +154,9 @@ LOADED = StateFolder(path="/s", free_mib=64, exists=True, waiting=9)
         pytest.param(StateFolder(path="/s", free_mib=63), "warning", id="disk nearly full"),
         pytest.param(StateFolder(path="/s", free_mib=64), "ok", id="new"),
         pytest.param(StateFolder(path="/s", free_mib=64, exists=True, holder="7"), "ok", id="in use"),
-        pytest.param(replace(LOADED, queue_mib=47), "ok", id="three quarters full, nearly"),
-        pytest.param(replace(LOADED, queue_mib=48), "warning", id="three quarters full"),
-        pytest.param(replace(LOADED, queue_mib=48, waiting=0), "ok", id="all delivered"),
+        pytest.param(replace(LOADED, queue_bytes=47 << 20), "ok", id="three quarters full, nearly"),
+        pytest.param(replace(LOADED, queue_bytes=48 << 20), "warning", id="three quarters full"),
+        pytest.param(replace(LOADED, queue_bytes=48 << 20, waiting=0), "ok", id="all delivered"),
     ],
 )
 def test_state(state: StateFolder, level: str) -> None:

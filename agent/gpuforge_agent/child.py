@@ -53,7 +53,8 @@ class Deadlines:
     start_s: float = 15.0
     """From the launch of the reader to its first word."""
     open_s: float = 15.0
-    """Opening NVML, or finding one GPU: seconds each where persistence mode is off."""
+    """Opening NVML, or finding one GPU: seconds each where persistence mode is off. Opening has twice as long
+    each time after it took too long, eight times at most."""
     step_s: float = 2.0
     """Reading one GPU."""
     call_s: float = 20.0
@@ -118,6 +119,7 @@ class Child:
         self._deadlines = deadlines
         self._subject: str | None = SESSION
         self._started = False
+        self._opened = False
         self.avoided_slots = avoided
         self.in_step = False
         """Whether an answer is outstanding: it was cut off, and what comes next is not what was asked for."""
@@ -158,7 +160,8 @@ class Child:
     async def ask(self, request: Request, take: Callable[[Answer], None], ends_at: float) -> Done | Stopped:
         """Send one request and follow its steps; `take` gets each answer at once.
 
-        `ends_at` is in seconds of time.monotonic: the request is broken off at the first step after it.
+        `ends_at` is in seconds of time.monotonic: the request is broken off at the first step after it. The
+        first one is not: it opens NVML and finds the GPUs, and the next reader would have to begin anew.
         """
         self.in_step = True
         self._send(request)
@@ -175,9 +178,10 @@ class Child:
             xids += message.xids
             if message.done:
                 self._subject = None
+                self._opened = True
                 self.in_step = False
                 return Done(inventory=inventory, fault=message.fault, xids=xids)
-            if time.monotonic() > ends_at:
+            if self._opened and time.monotonic() > ends_at:
                 return Stopped(subject=None, reason=Reason.NOT_REACHED)
         return Stopped(subject=self._subject, reason=message)
 

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 A = TypeVar("A", Reading, Health, Occupancy)
 RELEASE_S = 60.0
+MOST_DOUBLINGS = 3  # of the time to open NVML
 _NAMES = {"read": "metrics", "occupancy": "processes"}  # of calls, in reports; the others have their own
 Sweep = Literal["read", "health", "occupancy"]
 
@@ -288,12 +289,19 @@ class ChildCollector:
                 return self._note(Stopped(subject=SESSION, reason=fault.reason), fault)
             try:
                 self._child = await Child.launch(
-                    self._settings, self._known.values(), self._avoided_slots(), self._deadlines
+                    self._settings, self._known.values(), self._avoided_slots(), self._patience()
                 )
             except OSError as error:
                 fault = Fault(reason=Reason.READER_DIED, detail=f"the reader cannot be started: {error}")
                 return self._note(Stopped(subject=SESSION, reason=fault.reason), fault)
         return self._child
+
+    def _patience(self) -> Deadlines:
+        """Longer for an NVML that took too long to open: many GPUs without persistence mode take a minute."""
+        if self._setbacks.reason(SESSION) is not Reason.HUNG:
+            return self._deadlines
+        longer = 2 ** min(self._setbacks.failures(SESSION), MOST_DOUBLINGS)
+        return replace(self._deadlines, open_s=self._deadlines.open_s * longer)
 
     async def _discard(self) -> None:
         child, self._child = self._child, None

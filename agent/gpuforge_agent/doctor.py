@@ -67,7 +67,10 @@ _DRIVER_STEPS: Mapping[Reason, tuple[str, str]] = {
         "permissions",
         "let this user open /dev/nvidia*: in a unit DeviceAllow=char-nvidia* rw, else by their group",
     ),
-    Reason.HUNG: ("driver", "look for Xid in dmesg; a reboot mends it if nothing else does"),
+    Reason.HUNG: (
+        "driver",
+        "look for Xid in dmesg; GPUs that just take long to open want persistence mode (nvidia-smi -pm 1)",
+    ),
 }
 _GONE = "if it was taken out for good, remove gpus.json from the state folder and restart the agent"
 _GPU_STEPS: Mapping[str, str] = {

@@ -68,6 +68,11 @@ class Setbacks:
         setback = self._open.get(subject)
         return None if setback is None else setback.reason
 
+    def failures(self, subject: str) -> int:
+        """How often in a row it failed."""
+        setback = self._open.get(subject)
+        return 0 if setback is None else setback.failures
+
     def waits(self, subject: str, now: float) -> bool:
         """Whether it must not be tried yet."""
         setback = self._open.get(subject)

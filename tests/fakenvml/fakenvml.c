@@ -7,6 +7,8 @@
  *   init 9               what nvmlInit answers (0 when absent; without a file: 9, driver not loaded)
  *   hang 1               nvmlInit does not return until a later state says otherwise
  *   hang.events 1        nor does the wait for events
+ *   slow.init 300        ms that nvmlInit takes, and
+ *   slow.slot 300        ms that finding a GPU takes for the first time, as where persistence mode is off
  *   session 2            the driver's load: a session opened under another number is stale
  *   stale 999            what a stale session answers to every call, for good
  *
@@ -79,7 +81,7 @@ struct gpu {
 };
 struct host {
     char driver[TEXT];
-    int cuda, init, hang, hang_events, session, stale, gpu_count;
+    int cuda, init, hang, hang_events, slow_init, slow_slot, session, stale, gpu_count;
     struct gpu gpus[MAX_GPUS];
 };
 
@@ -87,6 +89,7 @@ static struct host *current; /* earlier ones are never freed: another thread may
 static struct stat seen;
 static int opened, opened_session;
 static int utilization_calls[MAX_GPUS];
+static int awake[MAX_GPUS]; /* whether this process found it before */
 
 static void set_text(char *out, const char *value) { snprintf(out, TEXT, "%s", value); }
 
@@ -164,6 +167,8 @@ static void set_host(struct host *host, const char *key, const char *value)
     else if (!strcmp(key, "init")) host->init = atoi(value);
     else if (!strcmp(key, "hang")) host->hang = atoi(value);
     else if (!strcmp(key, "hang.events")) host->hang_events = atoi(value);
+    else if (!strcmp(key, "slow.init")) host->slow_init = atoi(value);
+    else if (!strcmp(key, "slow.slot")) host->slow_slot = atoi(value);
     else if (!strcmp(key, "session")) host->session = atoi(value);
     else if (!strcmp(key, "stale")) host->stale = atoi(value);
 }
@@ -217,7 +222,8 @@ static struct rule *rule_for(struct gpu *gpu, const char *function, enum effect 
     return NULL;
 }
 
-static void linger(void) { nanosleep(&(struct timespec){0, 2000000}, NULL); }
+static void wait_ms(int ms) { nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL); }
+static void linger(void) { wait_ms(2); }
 
 /* A handle is its GPU's index + 1, and of its MIG device n, n * 1000 more. */
 static int mig_of(void *handle) { return (int)((size_t)handle / 1000) - 1; }
@@ -265,6 +271,7 @@ Return nvmlInitWithFlags(Uint flags)
     (void)flags;
     for (; host && host->hang; host = state()) linger();
     if (!host) return DRIVER_NOT_LOADED;
+    wait_ms(host->slow_init);
     if (host->init) return host->init;
     /* as in the real library, a session that is still open stays the one that it was */
     if (!opened++) opened_session = host->session;
@@ -306,6 +313,7 @@ Return nvmlDeviceGetHandleByIndex_v2(Uint index, void **out)
 {
     void *handle = (void *)(size_t)(index + 1);
     ENTER(handle, "nvmlDeviceGetHandleByIndex");
+    if (!awake[index]++) wait_ms(current->slow_slot);
     *out = handle;
     return SUCCESS;
 }

@@ -155,6 +155,10 @@ class Host:
     """Whether nvmlInit does not return."""
     hang_events: bool = False
     """Whether the wait for events does not return."""
+    slow_init_ms: int = 0
+    """How long nvmlInit takes."""
+    slow_slot_ms: int = 0
+    """How long finding a GPU takes for the first time."""
     session: int = 1
     """Which load of the driver this is: sessions of an earlier one are stale."""
     stale: int = UNKNOWN
@@ -164,7 +168,8 @@ class Host:
         """The state file."""
         keys = {"driver": self.driver, "cuda": 12040, "init": self.init, "hang": int(self.hang)}
         session = {"session": self.session, "stale": self.stale, "hang.events": int(self.hang_events)}
-        lines = [f"{key} {value}" for key, value in (keys | session).items()]
+        slow = {"slow.init": self.slow_init_ms, "slow.slot": self.slow_slot_ms}
+        lines = [f"{key} {value}" for key, value in (keys | session | slow).items()]
         for gpu in self.gpus:
             lines += gpu.lines()
         return "\n".join(lines) + "\n"

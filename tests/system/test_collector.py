@@ -118,6 +118,33 @@ async def test_a_slot_that_hangs_while_listing_costs_only_itself(
         assert (await collector.inventory()).unidentified == {4: Reason.HUNG}
 
 
+@pytest.mark.parametrize("first", ["inventory", "read"])
+async def test_gpus_that_take_long_to_be_found_are_found(
+    fakenvml: FakeNvml, collector: ChildCollector, first: str
+) -> None:
+    """Without persistence mode each takes seconds: eight of them more than a call may take."""
+    collector._deadlines = replace(collector._deadlines, call_s=0.3)
+    fakenvml.show(replace(eight_gpus(), slow_slot_ms=100))
+    if first == "inventory":
+        assert len((await collector.inventory()).gpus) == 8
+    assert_only_missing(await collector.read(), {})
+    assert collector.missed_deadlines == {}
+
+
+async def test_a_driver_that_takes_long_to_open_is_called_hung_until_it_does(
+    fakenvml: FakeNvml, collector: ChildCollector, clock: HandClock
+) -> None:
+    """It attaches every GPU there is: sixteen without persistence mode may outlast the first patience."""
+    collector._deadlines = replace(collector._deadlines, open_s=0.2, call_s=0.3)
+    fakenvml.show(replace(eight_gpus(), slow_init_ms=500))
+    assert (await collector.inventory()).fault is not None
+    clock.now += 5
+    assert (await collector.inventory()).fault is not None
+    clock.now += 10
+    assert len((await collector.inventory()).gpus) == 8
+    assert_only_missing(await collector.read(), {})
+
+
 async def test_an_nvml_that_hangs_as_a_whole_is_a_fault_and_heals(
     fakenvml: FakeNvml, collector: ChildCollector, clock: HandClock
 ) -> None:

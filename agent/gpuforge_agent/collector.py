@@ -23,6 +23,7 @@ from gpuforge_agent.sources.base import (
     Source,
     Xid,
     slot_of,
+    unknown_occupancy,
     unread,
 )
 from gpuforge_agent.sources.condition import unknown_health
@@ -174,7 +175,7 @@ class ChildCollector:
 
     async def occupancy(self) -> tuple[Occupancy, ...]:
         """See Collector."""
-        return await self._of_all("occupancy", Occupancy, _unknown_occupancy)
+        return await self._of_all("occupancy", Occupancy, unknown_occupancy)
 
     async def xids(self) -> tuple[Xid, ...]:
         """See Collector. None while no reader runs: Xids come to an open session alone."""
@@ -351,10 +352,6 @@ def _subject(call: str, subject: str) -> str:
 def _subjects(sweep: Sweep, uuid: str) -> tuple[str, ...]:
     """What keeps a sweep off a GPU: a hang in the plain reading keeps off all."""
     return tuple({uuid: None, _subject(sweep, uuid): None})
-
-
-def _unknown_occupancy(uuid: str, index: int, reason: Reason) -> Occupancy:
-    return Occupancy(uuid=uuid, index=index, processes=None, reason=reason)
 
 
 _SESSION_DETAILS = {

@@ -172,6 +172,7 @@ async def test_processes_are_told_with_their_kind_and_memory(
         library.Process(pid=4711, used=1024 * MIB),
         library.Process(pid=4712, used=2**64 - 1, gpu_instance=3),
         library.Process(pid=17, kind="graphics", used=5 * MIB),
+        library.Process(pid=18, kind="graphics", used=2**64 - 2**20),
     ]
     broken = replace(ONE, uuid="GPU-2", errors={"nvmlDeviceGetComputeRunningProcesses": NO_PERMISSION})
     fakenvml.show(Host(gpus=[replace(ONE, processes=processes), broken]))
@@ -180,6 +181,7 @@ async def test_processes_are_told_with_their_kind_and_memory(
         Process(pid=4711, kind="compute", memory_mb=1024),
         Process(pid=4712, kind="compute", memory_mb=None, gpu_instance=3),
         Process(pid=17, kind="graphics", memory_mb=5),
+        Process(pid=18, kind="graphics", memory_mb=None),
     )
     assert (second.processes, second.reason) == (None, Reason.NO_PERMISSION)
 

@@ -123,6 +123,11 @@ class Occupancy:
     """Why `processes` is None."""
 
 
+def unknown_occupancy(uuid: str, index: int, reason: Reason) -> Occupancy:
+    """Answer who works on a GPU that can't be asked."""
+    return Occupancy(uuid=uuid, index=index, processes=None, reason=reason)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Xid:
     """An error that the driver reported of a GPU, by NVIDIA's number for it."""

@@ -13,6 +13,7 @@ T = TypeVar("T")
 
 UNKNOWN_MODEL = "unknown"
 BYTES_PER_MB = 1 << 20  # "MB" in every answer of NVML's own tools is a MiB
+MOST_BYTES = 64 << 40
 MOST_PROCESSES = 256  # of one GPU: what a report can carry
 
 
@@ -34,7 +35,7 @@ def memory(handle: Handle) -> Memory:
     answer = nvml.memory(handle)
     if isinstance(answer, Reason):
         return Memory(used_mb=answer, total_mb=answer, includes_reserved=False)
-    total = within(answer.total, BYTES_PER_MB, 64 << 40)
+    total = within(answer.total, BYTES_PER_MB, MOST_BYTES)
     used = total if isinstance(total, Reason) else within(answer.used, 0, total)
     return Memory(
         used_mb=used if isinstance(used, Reason) else used // BYTES_PER_MB,
@@ -110,9 +111,14 @@ def occupancy(handle: Handle, identity: GpuIdentity) -> Occupancy:
         Process(
             pid=each.pid,
             kind=each.kind,
-            memory_mb=None if each.memory is None else each.memory // BYTES_PER_MB,
+            memory_mb=_process_mb(each.memory),
             gpu_instance=each.gpu_instance,
         )
         for each in running[:MOST_PROCESSES]
     )
     return Occupancy(uuid=identity.uuid, index=identity.index, processes=processes)
+
+
+def _process_mb(held: int | None) -> int | None:
+    """None also where the figure can't be true, as on unified memory."""
+    return held // BYTES_PER_MB if held is not None and held <= MOST_BYTES else None

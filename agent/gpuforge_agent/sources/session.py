@@ -19,6 +19,7 @@ from gpuforge_agent.sources.base import (
     Reason,
     Xid,
     slot,
+    unknown_occupancy,
     unread,
 )
 from gpuforge_agent.sources.nvml import EventSet, Handle
@@ -120,7 +121,7 @@ class NvmlSource:
         """See Source."""
         self._opened()
         for uuid in self._known if uuids is None else uuids:
-            yield self._on(uuid, figures.occupancy, _unknown_occupancy)
+            yield self._on(uuid, figures.occupancy, unknown_occupancy)
 
     def xids(self) -> Sequence[Xid]:
         """See Source."""
@@ -235,10 +236,6 @@ def _identified(handle: Handle | Reason, index: int) -> GpuIdentity | Reason:
 def _mig_instances(handle: Handle) -> Iterable[MigInstance] | Reason:
     devices = nvml.mig_devices(handle)
     return devices if isinstance(devices, Reason) else [MigInstance(**each._asdict()) for each in devices]
-
-
-def _unknown_occupancy(uuid: str, index: int, reason: Reason) -> Occupancy:
-    return Occupancy(uuid=uuid, index=index, processes=None, reason=reason)
 
 
 def _by_index(gpus: Iterable[GpuIdentity]) -> tuple[GpuIdentity, ...]:

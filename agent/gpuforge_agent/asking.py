@@ -39,6 +39,7 @@ class ControlPlaneFinding:
     problems: list[str] = field(default_factory=list)
     clock: ClockOffset | None = None
     key_is_wide: bool = False
+    key_is_public: bool = False
 
     def findings(self) -> Iterator[Finding]:
         """As the doctor tells them."""
@@ -66,6 +67,9 @@ class ControlPlaneFinding:
         if self.key_is_wide:
             words = f"may do more than an agent must, for {self.cluster}"
             return Finding(subject="key", level="warning", words=words, next_step=step)
+        if self.key_is_public:
+            words = f"taken, for {self.cluster}, but every user of this host may read its file"
+            return Finding(subject="key", level="warning", words=words, next_step="chmod 600 that file")
         return Finding(subject="key", level="ok", words=f"taken, for {self.cluster}")
 
 
@@ -98,6 +102,7 @@ async def ask(examined: Examined, clock: Clock) -> ControlPlaneFinding:
         problems=problems,
         clock=offset,
         key_is_wide=wide,
+        key_is_public=examined.key_is_public,
     )
 
 

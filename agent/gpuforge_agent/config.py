@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,6 +133,7 @@ class Examined:
     settings: AgentSettings
     file: Path | None = None  # that the settings come from
     key_trouble: str | None = None  # why the key's file holds none
+    key_is_public: bool = False  # every user of the host may read it
 
 
 def examined(flags: Mapping[str, str], file: Path | None, service: Service | None = None) -> Examined:
@@ -152,7 +154,11 @@ def examined(flags: Mapping[str, str], file: Path | None, service: Service | Non
             settings = _with_key(settings, settings.api_key_file)
     except loader.SettingsError as error:
         return Examined(settings=settings, file=file, key_trouble=str(error))
-    return Examined(settings=settings, file=file)
+    return Examined(settings=settings, file=file, key_is_public=_is_public(settings.api_key_file))
+
+
+def _is_public(file: Path | None) -> bool:
+    return file is not None and bool(file.stat().st_mode & stat.S_IROTH)
 
 
 def _loaded(flags: Mapping[str, str], file: Path | None) -> AgentSettings:

@@ -268,7 +268,7 @@ async def test_check_finds_all_well_and_stores_nothing(plane: FakeControlPlane) 
     assert status == report["exit_status"] == 0
     assert report["control_plane"] == {
         "url": plane.url, "reachable": True, "key": "accepted", "cluster": "east (id 1)", "problems": [],
-        "clock": None, "key_is_wide": False,
+        "clock": None, "key_is_wide": False, "key_is_public": False,
     }  # fmt: skip
     assert {each["subject"]: each["level"] for each in report["findings"]} == {
         "gpus": "ok", "mig": "ok", "control plane": "ok", "key": "ok", "clock": "skipped", "state": "warning",

@@ -110,6 +110,9 @@ def test_a_check_takes_what_nobody_set_from_the_packaged_service(
     assert (found.settings.interval_s, found.settings.state_dir) == (7.0, service.state)
     assert found.settings.api_key is not None
     assert found.settings.api_key.get_secret_value() == KEY
+    for mode, public in ((0o644, True), (0o600, False)):
+        service.key.chmod(mode)
+        assert config.examined({}, None, service).key_is_public == public
 
     (tmp_path / "mine").write_text(f'state_dir = "{tmp_path}"')
     found = config.examined({"api_key_file": str(tmp_path / "none")}, tmp_path / "mine", service)

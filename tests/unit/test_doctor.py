@@ -201,6 +201,10 @@ AWAY, NO_KEY = "can't connect", "no key"
             ControlPlaneFinding(url="u", reachable=True, key="accepted", key_is_wide=True),
             {"control plane": "ok", "key": "warning"}, id="an admin's key",
         ),
+        pytest.param(
+            ControlPlaneFinding(url="u", reachable=True, key="accepted", key_is_public=True),
+            {"control plane": "ok", "key": "warning"}, id="everybody's key",
+        ),
     ],
 )  # fmt: skip
 def test_control_plane_and_key(found: ControlPlaneFinding, expected: dict[str, str]) -> None:

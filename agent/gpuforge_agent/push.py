@@ -40,6 +40,7 @@ class _Rejected(msgspec.Struct):
 
 
 class _Accepted(msgspec.Struct):
+    accepted: int  # not looked at, but whoever leaves it out is no control plane, and has stored nothing
     rejected: list[_Rejected] = []
 
 

@@ -211,6 +211,14 @@ async def test_a_rejection_of_what_was_never_sent_harms_nothing(bench: Bench, st
     assert bench.plane.requests.count("POST /api/clusters/gpus") == 1
 
 
+async def test_a_stranger_who_answers_with_json_has_taken_nothing(bench: Bench) -> None:
+    await bench.pusher.deliver()
+    bench.sample(3)
+    bench.plane.faults.append(refuse("/api/clusters/metrics", web.json_response({"status": "ok"})))
+    await bench.pusher.deliver()
+    assert bench.times() == bench.all_times()
+
+
 async def test_a_body_too_large_is_sent_in_parts(bench: Bench) -> None:
     def refuse_large(request: web.Request, body: Any) -> web.Response | None:
         large = request.path == "/api/clusters/metrics" and len(body["metrics"]) > 10

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -28,6 +27,7 @@ from gpuforge_agent.sources.base import (
 from gpuforge_agent.sources.pci import place_of
 from gpuforge_agent.timetable import Collecting, Run, Timetable
 from gpuforge_agent.witnesses import Witness, Witnesses
+from gpuforge_agent.words import plain
 from gpuforge_shared.clock import Clock
 from gpuforge_shared.wire.health import MAX_XIDS
 
@@ -156,14 +156,14 @@ class Checkup:
         host = {
             **figures,
             "missing": missing,
-            "driver_version": inventory.driver_version and _plain(inventory.driver_version),
+            "driver_version": inventory.driver_version and plain(inventory.driver_version, _WORD),
             "nvml_gpus": len(inventory.gpus) + len(inventory.unidentified),
             "pci_gpus": inventory.pci_gpus,
             "nvml_reopened": inventory.reopened,
         }
         body: Report = {
             "host": host,
-            "driver_fault": fault and {"reason": fault.reason, "detail": _plain(fault.detail, _SENTENCE)},
+            "driver_fault": fault and {"reason": fault.reason, "detail": plain(fault.detail, _SENTENCE)},
             "collectors": [_told_run(run) for run in self._timetable.runs],
             "gpus": [self._told_gpu(uuid, gpu_id) for uuid, gpu_id in gpu_ids.items()],
         }
@@ -210,7 +210,9 @@ class Checkup:
         told = []
         for process in occupancy.processes:
             owner = asdict(self._owner_of.get(process.pid, Owner()))
-            told.append({**asdict(process), **{name: word and _plain(word) for name, word in owner.items()}})
+            told.append(
+                {**asdict(process), **{name: word and plain(word, _WORD) for name, word in owner.items()}}
+            )
         return told
 
 
@@ -269,8 +271,3 @@ def _without_figures(healths: Iterable[Health]) -> int:
 
 def _without_processes(occupancies: Iterable[Occupancy]) -> int:
     return sum(occupancy.processes is None for occupancy in occupancies)
-
-
-def _plain(text: str, longest: int = _WORD) -> str:
-    """A text that others wrote, as a report may carry it."""
-    return "".join(char for char in text if unicodedata.category(char) not in ("Cc", "Cs"))[:longest]

@@ -12,6 +12,7 @@ import msgspec
 from gpuforge_agent.clock_offset import ClockWatch
 from gpuforge_agent.host import Host
 from gpuforge_agent.sources.base import GpuIdentity, Inventory
+from gpuforge_agent.words import plain
 from gpuforge_client.rest import RestClient
 from gpuforge_client.retry import REAL, World
 from gpuforge_shared.errors import Conflict, Forbidden, GPUForgeError, NotFound
@@ -23,6 +24,7 @@ T = TypeVar("T")
 EASY_S = 2.0  # an answer within that comes from a control plane that is not busy, or is just starting
 RESTS = 3  # times as long as it took beyond that, it has peace from us after an answer
 LONGEST_REST_S = 10.0
+LONGEST_MODEL = 255
 
 
 def rest_s(took_s: float, draw: float) -> float:
@@ -190,7 +192,8 @@ class Identity:
 
 
 def _described(gpu: GpuIdentity) -> dict[str, object]:
-    described = {"gpu_index": gpu.index, "uuid": gpu.uuid, "model": gpu.model}
+    # one odd name would have all of the node's GPUs refused
+    described = {"gpu_index": gpu.index, "uuid": gpu.uuid, "model": plain(gpu.model, LONGEST_MODEL)}
     return described if gpu.vram_mb is None else {**described, "vram_mb": gpu.vram_mb}
 
 

@@ -308,6 +308,14 @@ async def test_without_a_driver_the_node_is_there_and_its_gpus_keep_their_number
     assert bench.plane.requests.count("POST /api/clusters/gpus") == 1
 
 
+async def test_a_card_with_an_odd_name_is_registered_like_the_others(bench: Bench) -> None:
+    bench.inventory = Inventory(gpus=(gpu(0), replace(gpu(1), model="H100\x07\x00 of\udcff a lab")))
+    bench.sample(1, "GPU-1")
+    await bench.pusher.deliver()
+    assert [each["model"] for each in bench.plane.gpus] == [gpu(0).model, "H100 of a lab"]
+    assert len(bench.plane.metrics) == 1
+
+
 async def test_a_gpu_made_by_hand_is_known_by_its_slot(bench: Bench) -> None:
     bench.plane.nodes["gpu-01"] = {"id": 100, "beats": 0}
     answer = web.json_response([])

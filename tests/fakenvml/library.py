@@ -191,7 +191,7 @@ class FakeNvml:
     def show(self, host: Host) -> None:
         """From the next call on, the library answers this."""
         fresh = self.state.with_suffix(".new")
-        fresh.write_text(host.text())
+        fresh.write_bytes(host.text().encode(errors="surrogateescape"))
         fresh.replace(self.state)
 
     def unload(self) -> None:

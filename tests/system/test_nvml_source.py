@@ -186,6 +186,16 @@ async def test_a_gpu_without_a_name_is_a_gpu_all_the_same(
     assert gpu == GpuIdentity(uuid=UUID, index=0, model="unknown", vram_mb=None, pci_bus_id=None)
 
 
+async def test_a_name_that_is_no_text_costs_nothing_but_the_name(
+    fakenvml: FakeNvml, collector: ChildCollector
+) -> None:
+    host = eight_gpus()
+    fakenvml.show(host.with_gpu(2, replace(host.gpus[2], name="H100 \udcff")))
+    inventory = await collector.inventory()
+    assert [gpu.model for gpu in inventory.gpus][1:4] == [host.gpus[1].name, "unknown", host.gpus[3].name]
+    assert inventory.unidentified == {}
+
+
 async def test_a_gpu_without_a_uuid_is_an_unidentified_slot(
     fakenvml: FakeNvml, collector: ChildCollector
 ) -> None:

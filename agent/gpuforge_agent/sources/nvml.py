@@ -50,10 +50,10 @@ def reason_of(error: Exception) -> Reason:
 
 
 def attempt(call: Callable[[Handle], T], handle: Handle) -> T | Reason:
-    """Call NVML for one GPU; an error is its reason."""
+    """Call NVML for one GPU; an error is its reason, and so is a text that is none."""
     try:
         return call(handle)
-    except (pynvml.NVMLError, pynvml.NVMLLibraryMismatchError) as error:
+    except (pynvml.NVMLError, pynvml.NVMLLibraryMismatchError, UnicodeDecodeError) as error:
         return reason_of(error)
 
 

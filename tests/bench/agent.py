@@ -36,6 +36,8 @@ def main() -> None:
         fake = fake_driver(folder)
         server = stack.enter_context(serving(f"sqlite+aiosqlite:///{folder / 'bench.db'}", folder / "log"))
         key = Api(server).ask("POST", "/api/clusters", {"name": "bench"})["api_key"]
+        with agent_on(fake, server, key):  # which compiles what an installed one finds compiled
+            time.sleep(SETTLE_S)
         print("| what | PSS, all processes | of one core |\n|---|---|---|")
         for interval in ("5", "1"):
             with agent_on(fake, server, key, "--interval", interval) as agent:

@@ -63,6 +63,7 @@ def agent_on(
         "GPUFORGE_STATE_DIR": str(fake.state.parent / "agent"),
         "GPUFORGE_LOG_LEVEL": "error",
     }
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # else each start compiles all of it anew, in its memory
     command = [*within, sys.executable, "-m", "gpuforge_agent", "run", *flags]
     process = subprocess.Popen(command, env=environment)
     try:

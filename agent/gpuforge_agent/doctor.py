@@ -109,8 +109,8 @@ def _permissions(devices: Devices) -> Finding:
             subject="permissions",
             level="warning",
             words=f"this user may open them, but not everybody may open {', '.join(devices.for_some)}",
-            next_step="let the service's user: SupplementaryGroups= their group in a drop-in, or "
-            "NVreg_DeviceFileMode=0666 of the module nvidia",
+            next_step="let the service's user: systemctl edit gpuforge-agent, [Service] SupplementaryGroups= "
+            "with their group; or NVreg_DeviceFileMode=0666 for the module nvidia",
         )
     if not devices.closed:
         return Finding(

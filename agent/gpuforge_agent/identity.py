@@ -120,6 +120,11 @@ class Identity:
         """The control plane does not know us any more: all is to be registered again."""
         self._registered = None
 
+    def forget_gpus(self) -> None:
+        """The node is known, and its GPUs are to be registered again; it goes on saying that it is up."""
+        if self._registered is not None:
+            self._registered = frozenset()
+
     async def register(self, inventory: Inventory) -> None:
         """Register node and GPUs and learn their ids. Raises what the client raises, or Forbidden."""
         cluster_id = await self._paced(own_cluster_id(self._client))

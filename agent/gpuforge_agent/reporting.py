@@ -77,7 +77,7 @@ class Reporter:
         """GPUs that are another node's by now, or in no slot of this one, are to be registered again."""
         if not unknown:
             return
-        self._identity.forget()
+        self._identity.forget_gpus()
         level = logging.DEBUG if self._disowned else logging.WARNING
         self._disowned = True
         logger.log(

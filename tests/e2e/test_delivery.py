@@ -355,6 +355,16 @@ def _copy(answer: web.Response) -> web.Response:
     return web.Response(body=answer.body, status=answer.status, content_type=answer.content_type)
 
 
+async def test_gpus_that_are_to_be_registered_again_stop_no_heartbeat(bench: Bench) -> None:
+    bench.identity.forget_gpus()  # before there was any registration: nothing
+    await bench.pusher.deliver()
+    bench.identity.forget_gpus()
+    await bench.identity.heartbeat()
+    assert bench.plane.nodes["gpu-01"]["beats"] == 2
+    await bench.pusher.deliver()
+    assert bench.plane.requests.count("POST /api/clusters/gpus") == 2
+
+
 async def test_a_heartbeat_is_the_registration_said_again_and_finds_out_a_loss(bench: Bench) -> None:
     await bench.identity.heartbeat()
     assert bench.plane.requests == []  # nothing to say before delivery registered

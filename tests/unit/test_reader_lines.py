@@ -33,11 +33,11 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child_module, "_BOOT", script)
 
 
-async def ask(*lines: str, ends_in_s: float = 60.0) -> tuple[Done | Stopped, list[Answer]]:
+async def ask(*lines: str) -> tuple[Done | Stopped, list[Answer]]:
     settings = NvmlSettings(library="\n".join(lines))
     child = await Child.launch(settings, [], [], Deadlines())
     taken: list[Answer] = []
-    answer = await child.ask(Request(call="read"), taken.append, time.monotonic() + ends_in_s)
+    answer = await child.ask(Request(call="read"), taken.append, time.monotonic() + 60.0)
     assert await child.end()
     return answer, taken
 
@@ -103,9 +103,17 @@ async def test_what_the_lines_mean(lines: list[str], answer: Done | Stopped, tak
 
 
 @pytest.mark.usefixtures("scripted")
-async def test_past_its_end_a_call_keeps_what_it_has_and_goes_no_further() -> None:
-    answer, taken = await ask(READ, READ, DONE, "", ends_in_s=-1.0)
-    assert (answer, taken) == (Stopped(subject=None, reason=Reason.NOT_REACHED), [READING])
+async def test_past_its_end_a_call_keeps_what_it_has_and_goes_no_further_but_a_readers_first() -> None:
+    lines = [ENTER_SLOT, READ, DONE, READ, READ, DONE, ""]
+    settings = NvmlSettings(library="\n".join(lines))
+    child = await Child.launch(settings, [], [], Deadlines())
+    taken: list[Answer] = []
+    past = time.monotonic() - 1.0
+    assert await child.ask(Request(call="read"), taken.append, past) == Done(inventory=None, fault=None)
+    stopped = Stopped(subject=None, reason=Reason.NOT_REACHED)
+    assert await child.ask(Request(call="read"), taken.append, past) == stopped
+    assert taken == [READING] * 2
+    assert await child.end()
 
 
 def test_the_reader_answers_in_messages_that_the_agent_understands() -> None:

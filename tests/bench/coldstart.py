@@ -2,10 +2,10 @@
 
     python -m tests.bench.coldstart [--agents 12500] [--spread 10]
 
-Every agent's own registration and first delivery, by the agent's own code, against a real control plane; they
-start within the spread that agents draw from. All share one process beside the server: where that has more to do
-than a core can, answers seem late that were not, so its lag is told. `--agents 4000 --spread 3.2` are as many
-arrivals a second, for as long as it keeps up.
+Every agent's own registration and first delivery, by the agent's own code, against a real control plane;
+they start within the spread that agents draw from. All share one process beside the server: where that has
+more to do than a core can, answers seem late that were not, so its lag is told. `--agents 4000 --spread
+3.2` are as many arrivals a second, for as long as it keeps up.
 """
 
 from __future__ import annotations

@@ -110,3 +110,12 @@ def test_the_map_waits_for_no_chart(manifest: dict[str, dict[str, Any]]) -> None
     """What the overview imports at once is without the library that draws charts."""
     at_once = [manifest["src/tabs/overview.tsx"], manifest["index.html"]]
     assert not [name for module in at_once for name in module["imports"] if "uplot" in name.lower()]
+
+
+def test_the_overviews_scripts_come_along_with_the_page(manifest: dict[str, dict[str, Any]]) -> None:
+    """Not after the page's own have run; and few: a browser asks for six things at a time."""
+    page = (BUILT / "index.html").read_text()
+    overview = manifest["src/tabs/overview.tsx"]
+    at_once = {overview["file"], *(manifest[name]["file"] for name in overview["imports"])}
+    assert [file for file in at_once if f'./{file}"' not in page] == []
+    assert len(at_once) <= 3

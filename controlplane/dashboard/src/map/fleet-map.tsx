@@ -1,8 +1,8 @@
 /** The fleet map: a canvas, the names of its bands, and what lies under the pointer or the keyboard. */
 import { effect } from "@preact/signals";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { celsius, percent, shortModel, watts } from "../format";
-import { figure, fleet, jobOf, jobs, now, State, STATE_WORDS, tenantOf, tick, type Fleet } from "../state/fleet";
+import { figure, fleet, jobOf, jobs, measuredAt, now, State, STATE_WORDS, tenantOf, tick, type Fleet } from "../state/fleet";
 import { costOf } from "../state/rates";
 import { theme } from "../theme/theme";
 import { groups, hit, layOut, neighbour, type Grouping, type Layout } from "./layout";
@@ -34,27 +34,39 @@ export function FleetMap({ fleet: all, colouring, highlight, grouping = "cluster
   const shown = useMemo(() => groups(all, grouping, cluster, wanted), [all, grouping, cluster, wanted, holders]);
   const map = useMemo(() => (size.width ? layOut(all, shown, size.width, size.height) : null), [all, shown, size]);
 
-  useEffect(() => {
-    const watch = new ResizeObserver(([entry]) => {
-      const { width, height } = entry.contentRect;
-      setSize((known) => (known.width === Math.floor(width) && known.height === Math.floor(height) ? known : { width: Math.floor(width), height: Math.floor(height) }));
-    });
-    watch.observe(box.current!);
+  // measured and drawn before the browser paints: effects that come after it would cost the first map four frames
+  useLayoutEffect(() => {
+    const element = box.current!;
+    const look = () => {
+      const box = element.getBoundingClientRect();
+      const [width, height] = [Math.floor(box.width), Math.floor(box.height)];
+      setSize((known) => (known.width === width && known.height === height ? known : { width, height }));
+    };
+    look();
+    const watch = new ResizeObserver(look);
+    watch.observe(element);
     return () => watch.disconnect();
   }, []);
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!map) return;
     const brush = (painter.current ??= new Painter(canvas.current!));
     brush.fit(map);
-    let frame = 0;
+    const draw = () => {
+      brush.draw(map, colouring, highlight);
+      if (measuredAt.peek() && !performance.getEntriesByName("first map").length) performance.mark("first map");
+    };
+    brush.wear(theme.peek());
+    draw();
+    let frame = 0, first = true;
     const stop = effect(() => {
       void tick.value;
-      brush.wear(theme.value);
+      const worn = theme.value;
+      if (first) return void (first = false);
       cancelAnimationFrame(frame);
       frame = requestAnimationFrame(() => {
-        brush.draw(map, colouring, highlight);
-        if (!performance.getEntriesByName("first map").length) performance.mark("first map");
+        brush.wear(worn);
+        draw();
       });
     });
     return () => {

@@ -25,8 +25,6 @@ export class Painter {
   private theme: Theme = "dark";
   private panel = "#000";
   private text = "#fff";
-  /** ms and number of draws: read by the measurement in tests/bench. */
-  readonly spent = { ms: 0, draws: 0 };
 
   constructor(private readonly canvas: HTMLCanvasElement) {
     this.context = canvas.getContext("2d", { alpha: false })!;
@@ -49,7 +47,6 @@ export class Painter {
   }
 
   draw(map: Layout, by: Colouring, highlight: Highlight): void {
-    const began = performance.now();
     const { context } = this;
     context.globalAlpha = 1;
     context.fillStyle = this.panel;
@@ -65,8 +62,6 @@ export class Painter {
     }
     context.globalAlpha = 1;
     this.labels(map);
-    this.spent.ms += performance.now() - began;
-    this.spent.draws++;
   }
 
   /** GPUs by colour. */

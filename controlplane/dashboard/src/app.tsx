@@ -1,7 +1,7 @@
 /** The shell: navigation, top bar, the tab in view, and what lies over it. */
 import { effect, signal } from "@preact/signals";
 import type { ComponentType } from "preact";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { reachable } from "./api/client";
 import { key, refused } from "./api/session";
 import { Confirmations, Toasts } from "./components/dialog";
@@ -49,8 +49,10 @@ export function App() {
 
 function Navigation({ current }: { current: Tab | undefined }) {
   useBadges();
+  const bar = useRef<HTMLElement>(null);
+  useEffect(() => bar.current?.querySelector("[aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" }), [current]);
   return (
-    <nav aria-label="Main">
+    <nav aria-label="Main" ref={bar}>
       <a class="logo" href={href("")}>
         <svg viewBox="0 0 24 24" aria-hidden="true"><path d="M4 4h7v3H7v10h10v-4h-4v-3h7v10H4z" /></svg>
         <span>GPUForge</span>

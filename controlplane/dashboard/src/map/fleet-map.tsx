@@ -21,6 +21,8 @@ interface MapProps {
   onBand?: (key: string) => void;
 }
 
+const narrow = matchMedia("(max-width:860px)");
+const NARROW_HEIGHT = 460, HEADING = 22;
 const STEPS: Record<string, [number, number]> = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 export function FleetMap({ fleet: all, colouring, highlight, grouping = "cluster", cluster = null, wanted = null, onOpen, onBand }: MapProps) {
@@ -32,7 +34,11 @@ export function FleetMap({ fleet: all, colouring, highlight, grouping = "cluster
   // who holds what moves GPUs on the map only where tenants make its bands
   const holders = grouping === "tenant" ? jobs.value : null;
   const shown = useMemo(() => groups(all, grouping, cluster, wanted), [all, grouping, cluster, wanted, holders]);
-  const map = useMemo(() => (size.width ? layOut(all, shown, size.width, size.height) : null), [all, shown, size]);
+  // on a narrow screen the map is as tall as it needs to be, and names stand above their bands
+  const map = useMemo(() => {
+    if (!size.width) return null;
+    return narrow.matches ? layOut(all, shown, size.width, NARROW_HEIGHT, HEADING) : layOut(all, shown, size.width, size.height);
+  }, [all, shown, size]);
 
   // measured and drawn before the browser paints: effects that come after it would cost the first map four frames
   useLayoutEffect(() => {

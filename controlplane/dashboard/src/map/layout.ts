@@ -27,7 +27,7 @@ export interface Layout {
   labels: { node: number; x: number; y: number; width: number }[];
 }
 
-const GAP = 1, BLOCK_GAP = 3, BAND_GAP = 12, LABEL = 16, LARGEST = 96, LABELLED_FROM = 15, BAND_LEAST = 50;
+const GAP = 1, BLOCK_GAP = 3, BAND_GAP = 12, LABEL = 16, LARGEST = 128, LABELLED_FROM = 15, BAND_LEAST = 50;
 
 /** The blocks to draw. `only`: one cluster's place, or null for all. `wanted`: which GPUs, or null for all. */
 export function groups(all: Fleet, by: Grouping, only: number | null, wanted: ((gpu: number) => boolean) | null): Group[] {
@@ -73,8 +73,9 @@ function notes(all: Fleet, group: Group, by: Grouping): string[] {
   return [words, line];
 }
 
-/** The largest cells with which all fits into `width` × `height`; at the smallest it grows taller. */
-export function layOut(all: Fleet, shown: Group[], width: number, height: number): Layout {
+/** The largest cells with which all fits into `width` × `height`; at the smallest it grows taller. `heading`: px above
+ *  each band for its name; without, names stand beside the bands, and a band is at least as tall as they. */
+export function layOut(all: Fleet, shown: Group[], width: number, height: number, heading = 0): Layout {
   const most = Math.max(1, ...shown.map((group) => Math.max(...group.blocks.map((block) => block.gpus.length))));
   const columns = most <= 2 ? most : Math.ceil(most / 2);
   const rows = Math.ceil(most / columns);
@@ -83,19 +84,19 @@ export function layOut(all: Fleet, shown: Group[], width: number, height: number
     h: rows * (cell + GAP) + (cell >= LABELLED_FROM ? LABEL + 8 : BLOCK_GAP),
   });
   const perLine = (cell: number): number => Math.max(1, Math.floor(width / blockOf(cell).w));
-  const bandHeight = (group: Group, cell: number): number => Math.max(BAND_LEAST, Math.ceil(group.blocks.length / perLine(cell)) * blockOf(cell).h);
+  const bandHeight = (group: Group, cell: number): number => Math.max(heading ? 0 : BAND_LEAST, heading + Math.ceil(group.blocks.length / perLine(cell)) * blockOf(cell).h);
   const needed = (cell: number): number => shown.reduce((sum, group) => sum + bandHeight(group, cell) + BAND_GAP, -BAND_GAP);
   let cell = LARGEST;
   while (cell > 3 && needed(cell) > height) cell--;
   const block = blockOf(cell);
   const line = perLine(cell);
-  const spare = Math.max(0, Math.min(3, Math.floor((width - line * block.w) / line)));
+  const spare = Math.max(0, Math.min(cell >= LABELLED_FROM ? 24 : 3, Math.floor((width - line * block.w) / line)));
   const made: Layout = { cell, width, height: 0, x: new Int16Array(all.gpus).fill(-1), y: new Int32Array(all.gpus).fill(-1), bands: [], labels: [] };
   let top = 0;
   for (const group of shown) {
     group.blocks.forEach((each, place) => {
       const left = (place % line) * (block.w + spare);
-      const above = top + Math.floor(place / line) * block.h;
+      const above = top + heading + Math.floor(place / line) * block.h;
       each.gpus.forEach((gpu, slot) => {
         made.x[gpu] = left + (slot % columns) * (cell + GAP);
         made.y[gpu] = above + Math.floor(slot / columns) * (cell + GAP);

@@ -46,6 +46,9 @@ export function ago(time: string | number | null | undefined, now = Date.now()):
   return seconds < 0 ? `in ${words}` : `${words} ago`;
 }
 
+/** How long it has been so: `now`, `45 s`, `3 d`. */
+export const since = (time: string | null, now = Date.now()): string => ago(time, now).replace(/ ago$/, "");
+
 /** Local date and time to the second: `2026-05-09 14:30:05`. */
 export function stamp(time: string | number | null | undefined): string {
   if (time === null || time === undefined) return NONE;

@@ -7,7 +7,7 @@ const told = {
   timestamps: [0, 5, 10, 15].map((minute) => new Date(at(minute)).toISOString()),
   total_gpus: [null, 200, null, 100], allocated_gpus: [null, 100, null, 50], used_gpus: [null, 50, null, 40],
 };
-const moment = (minute: number) => ({ at: at(minute), utilization: 1, allocated: 60, used: 30, healthy: 100, idle: 3 });
+const moment = (minute: number) => ({ at: at(minute), utilization: 1, allocated: 60, used: 30, healthy: 100, idle: 3, running: 2 });
 
 describe("allocated against used", () => {
   it("begins with what was counted first, and shows where nobody did", () => {

@@ -1,9 +1,8 @@
-import { brief } from "../src/components/brief";
+import { brief, named, plain } from "../src/components/brief";
 import { describe, expect, it } from "vitest";
 import type { DryRun, EventRecord, JobExplanation } from "../src/api/schema";
 import { patternOf, placeOf, urgency, withUnit } from "../src/tabs/alerts/words";
-import { plain } from "../src/components/brief";
-import { forecast, inAll, named, ordinal, standing } from "../src/tabs/jobs/words";
+import { forecast, inAll, inShort, ordinal, standing } from "../src/tabs/jobs/words";
 import { budgetWords, effectOf } from "../src/tabs/tenants/words";
 
 const NOW = Date.parse("2026-05-09T12:00:00Z");
@@ -33,6 +32,7 @@ describe("reasons", () => {
     [{ jobs_ahead: 0 }, "Next in line, starts in about 40 min"],
     [{ jobs_ahead: null, estimated_start: null }, "no start in sight yet"],
   ])("standing", (change, words) => expect(standing({ ...dry, ...change }, NOW)).toBe(words));
+  it.each([["needs 2 GPUs; 0 of 32 idle", "0 of 32 GPUs idle"], ["needs 1 GPU; Acme ML uses 4 of its quota of 4", "Acme ML uses 4 of its quota of 4"], ["", ""]])("in short %s", (given, shown) => expect(inShort(given)).toBe(shown));
   it("in all", () => expect(inAll({ QUOTA_FULL: 1, WAITING_CAPACITY: 3 })).toBe("3 × waiting capacity, 1 × quota full"));
 });
 

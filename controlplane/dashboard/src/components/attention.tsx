@@ -1,13 +1,13 @@
 /** What needs a human, dearest first: faults, lent GPUs that idle, gaps in billing, active alerts, blocked jobs. */
 import { call } from "../api/client";
 import type { BillingGap, EventRecord } from "../api/schema";
-import { ago, counted, duration, money, percent, roughMoney } from "../format";
+import { counted, duration, money, percent, roughMoney, since } from "../format";
 import { fleet, now, State, tick, type Fleet } from "../state/fleet";
 import { idleJobs, useLeakage, type IdleJob } from "../state/leakage";
 import { priceOf } from "../state/rates";
 import { useResource } from "../state/resource";
 import { href } from "../url/route";
-import { brief, plain } from "./brief";
+import { brief, named, plain } from "./brief";
 import { Mark, type MarkKind } from "./parts";
 import { Empty, Skeleton } from "./states";
 
@@ -26,7 +26,7 @@ const MOST = 12;
 const FAULT = 1000; // before whatever only costs money
 const UNKNOWN_COST = 1; // $/h, where there is no rate
 
-export function Attention() {
+export function Attention({ tenants }: { tenants: readonly { tenant_id: number; name: string }[] }) {
   const alerts = useResource("/api/alerts/events?limit=20", () => call("GET /api/alerts/events", { query: { limit: 20 } }), 10_000);
   const blocked = useResource("/api/jobs?status=blocked", () => call("GET /api/jobs", { query: { status: "blocked", limit: 20 } }), 10_000);
   const leaks = useLeakage().data.value;
@@ -34,13 +34,14 @@ export function Attention() {
   const all = fleet.value;
   if (!all || (!alerts.data.value && !alerts.error.value)) return <Skeleton lines={5} />;
   const active = (alerts.data.value ?? []).filter((event) => event.state === "firing");
+  const names = tenants.map(({ tenant_id: id, name }) => ({ id, name }));
   const items: Item[] = [
     ...faults(all, active),
     ...idleJobs(leaks?.idle_gpus ?? []).map(idling),
     ...(leaks?.billing_gaps ?? []).filter((gap) => gap.flagged).map(unbilled),
     ...active.filter((event) => !toldOtherwise(all, event)).map(alarm),
     ...(blocked.data.value ?? []).map((job) => ({
-      key: `job ${job.id}`, kind: "dash" as const, title: job.name, text: plain(job.block_reason ?? "blocked"), when: ago(job.submitted_at), to: href("jobs", `?job=${job.id}`), weight: 0.1,
+      key: `job ${job.id}`, kind: "dash" as const, title: job.name, text: named(plain(job.block_reason ?? "blocked"), names), when: since(job.submitted_at), to: href("jobs", `?job=${job.id}`), weight: 0.1,
     })),
   ];
   items.sort((a, b) => b.weight - a.weight);
@@ -86,7 +87,7 @@ const unbilled = (gap: BillingGap): Item => ({
 });
 
 const alarm = (event: EventRecord): Item => ({
-  key: `alert ${event.id}`, kind: "tri", title: event.subject, text: brief(event), when: ago(event.fired_at), to: href("alerts", `?event=${event.id}`), weight: event.severity === "critical" ? 3 : 0.5,
+  key: `alert ${event.id}`, kind: "tri", title: event.subject, text: brief(event), when: since(event.fired_at), to: href("alerts", `?event=${event.id}`), weight: event.severity === "critical" ? 3 : 0.5,
 });
 
 /** Whether another line says the same: that a node is out, or that what a job holds lies idle. */

@@ -1,5 +1,5 @@
 /** How the fleet did since the page was opened: what sparks are drawn of, and the live end of a day's chart. */
-import { summary, State, measuredAt } from "./fleet";
+import { jobs, summary, State, measuredAt } from "./fleet";
 
 const MOST = 900;
 export interface Moment {
@@ -10,6 +10,8 @@ export interface Moment {
   used: number;
   healthy: number;
   idle: number;
+  /** Jobs. */
+  running: number;
 }
 export const past: Moment[] = [];
 
@@ -24,6 +26,7 @@ export function note(): void {
     used: share(now.allocated - now.states[State.idle]),
     healthy: 100 - share(now.states[State.fault] + now.states[State.offline]),
     idle: now.states[State.idle],
+    running: jobs.peek().length,
   });
   if (past.length > MOST) past.shift();
 }

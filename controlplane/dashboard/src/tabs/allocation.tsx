@@ -67,6 +67,8 @@ function Gap({ held }: { held: Holding[] }) {
   const now = summary.value;
   if (!now) return null;
   const used = held.reduce((sum, each) => sum + each.gpus.length - each.idle, 0);
+  const idle = now.allocated - used;
+  const waste = held.reduce((sum, each) => sum + each.waste, 0);
   const leak = kpis.data.value?.revenue_leakage;
   const lost = useLeakage().data.value?.totals;
   const bars: [string, number, string][] = [["In the fleet", now.gpus, "there"], ["Allocated", now.allocated, "lent"], ["Used", used, "used"]];
@@ -79,9 +81,9 @@ function Gap({ held }: { held: Holding[] }) {
       </ul>
       <div class="gap-cost">
         <span class="kpi-title">The gap costs now</span>
-        <b class={lost?.lost_per_hour ? "kpi-value warm" : "kpi-value"}>{roughMoney(lost?.lost_per_hour)}<small>/h</small></b>
-        <span class="muted">{lost ? `${counted(lost.idle_gpus, "GPU")} idle for half an hour` : ""}</span>
-        <a class="link-text" href={href("billing", "?view=leakage")}>{leak ? `${percent(leak.percentage)} % of what was lent in 24 h` : "Evidence"}</a>
+        <b class={waste ? "kpi-value warm" : "kpi-value"}>{roughMoney(waste)}<small>/h</small></b>
+        <span class="muted">{idle ? counted(idle, "GPU") : "no GPU"} lent and idle{idle > 0 && lost ? `, ${lost.idle_gpus ? count(lost.idle_gpus) : "none"} for half an hour` : ""}</span>
+        <a class="link-text" href={href("billing", "?view=leakage")}>{leak ? `Idle in 24 h: ${percent(leak.percentage)} % of what was lent` : "Evidence"}</a>
       </div>
     </section>
   );
@@ -108,7 +110,7 @@ const COLUMNS: Column<Holding>[] = [
   { id: "job", title: "Job", cell: (row) => <a class="strong" href={href("jobs", `?job=${row.job.id}`)}>{row.job.name}</a>, by: (row) => row.job.name },
   { id: "tenant", title: "Tenant", cell: (row) => row.tenant, by: (row) => row.tenant, minor: true },
   { id: "strip", title: "GPUs", cell: (row) => <Strip holding={row} /> },
-  { id: "gpus", title: "Held", cell: (row) => count(row.gpus.length), by: (row) => row.gpus.length, numeric: true },
+  { id: "gpus", title: "Held", cell: (row) => count(row.gpus.length), by: (row) => row.gpus.length, numeric: true, minor: true },
   { id: "idle", title: "Idle", cell: (row) => (row.idle ? <Status kind="ring">{count(row.idle)}</Status> : <span class="faint">0</span>), by: (row) => row.idle, numeric: true },
   { id: "load", title: "Mean load", cell: (row) => `${percent(row.load)} %`, by: (row) => row.load, numeric: true, minor: true },
   { id: "age", title: "Running for", cell: (row) => <time title={stamp(row.job.startedAt)}>{duration(row.ageS)}</time>, by: (row) => row.ageS, numeric: true, minor: true },

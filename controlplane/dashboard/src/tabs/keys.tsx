@@ -11,6 +11,7 @@ import { Empty, Loaded } from "../components/states";
 import { Table, type Column } from "../components/table";
 import { ago, stamp } from "../format";
 import { confirm } from "../state/dialogs";
+import { nameOf, useClusters, useTenants } from "../state/names";
 import { touch, useResource } from "../state/resource";
 import { oneOf, order, text } from "../url/codec";
 import { parameters } from "../url/route";
@@ -26,6 +27,7 @@ const at = parameters("keys", {
 export function View() {
   const [making, setMaking] = useState(false);
   const keys = useResource(LIST, () => call("GET /api/api-keys"), 15_000);
+  const columns = columnsOf(useTenants().data.value, useClusters().data.value);
   const { show, q, sort } = at.values.value;
   return (
     <>
@@ -41,7 +43,7 @@ export function View() {
           {(all) => {
             const rows = all.filter((each) => fits(each, show, q));
             return rows.length ? (
-              <Table label="API keys" columns={COLUMNS} rows={rows} rowKey={(row) => row.id} order={sort} onOrder={(wanted) => at.set({ sort: wanted })} />
+              <Table label="API keys" columns={columns} rows={rows} rowKey={(row) => row.id} order={sort} onOrder={(wanted) => at.set({ sort: wanted })} />
             ) : (
               <Empty title={all.length ? "No key fits this filter" : "No keys yet"}
                 {...(all.length ? {} : { command: "gpuforge-controlplane create-key --label me --permissions read,write,admin" })} />
@@ -61,20 +63,21 @@ function fits(row: KeyRecord, show: "valid" | "revoked" | "all", typed: string):
 const isExpired = (row: KeyRecord): boolean => row.expires_at !== null && Date.parse(row.expires_at) <= Date.now();
 const isValid = (row: KeyRecord): boolean => row.revoked_at === null && !isExpired(row);
 
-const COLUMNS: Column<KeyRecord>[] = [
+type Named = readonly { id: number; name: string }[] | null;
+const columnsOf = (tenants: Named, clusters: Named): Column<KeyRecord>[] => [
   { id: "label", title: "Label", cell: (row) => <b>{row.label}</b>, by: (row) => row.label },
   { id: "prefix", title: "Prefix", cell: (row) => <code>{row.key_prefix}…</code>, minor: true },
   { id: "permissions", title: "Permissions", cell: (row) => <span class="tags">{row.permissions.map((each) => <i key={each} class={each === "admin" ? "tag strong" : "tag"}>{each}</i>)}</span> },
-  { id: "bound", title: "Belongs to", cell: belongsTo, minor: true },
+  { id: "bound", title: "Belongs to", cell: (row) => belongsTo(row, tenants, clusters), minor: true },
   { id: "made", title: "Made", cell: (row) => <time title={stamp(row.created_at)}>{ago(row.created_at)}</time>, by: (row) => Date.parse(row.created_at), minor: true },
-  { id: "used", title: "Last used", cell: (row) => (row.last_used_at ? <time title={stamp(row.last_used_at)}>{ago(row.last_used_at)}</time> : <span class="faint">never</span>), by: (row) => (row.last_used_at ? Date.parse(row.last_used_at) : null) },
+  { id: "used", title: "Last used", cell: (row) => (row.last_used_at ? <time title={stamp(row.last_used_at)}>{ago(row.last_used_at)}</time> : <span class="faint">never</span>), by: (row) => (row.last_used_at ? Date.parse(row.last_used_at) : null), minor: true },
   { id: "state", title: "State", cell: state },
   { id: "revoke", title: "Revoke", quiet: true, cell: (row) => (isValid(row) && may("admin") ? <button class="button small" onClick={() => revoke(row)}>Revoke</button> : null) },
 ];
 
-function belongsTo(row: KeyRecord): string {
-  if (row.tenant_id !== null) return `tenant ${row.tenant_id}`;
-  return row.cluster_id !== null ? `agents of cluster ${row.cluster_id}` : "operators";
+function belongsTo(row: KeyRecord, tenants: Named, clusters: Named): string {
+  if (row.tenant_id !== null) return nameOf(tenants, row.tenant_id, "tenant");
+  return row.cluster_id !== null ? `agents of ${nameOf(clusters, row.cluster_id, "cluster")}` : "operators";
 }
 
 function state(row: KeyRecord) {
@@ -116,7 +119,7 @@ function GenerateForm({ onClose, onMade }: { onClose: () => void; onMade: (made:
   const [tenant, setTenant] = useState(who.value?.tenant_id ? String(who.value.tenant_id) : "");
   const [until, setUntil] = useState("");
   const write = useWrite();
-  const tenants = useResource("/api/tenants?all", () => call("GET /api/tenants"), 0);
+  const tenants = useTenants();
   const submit = (event: Event) => {
     event.preventDefault();
     void write.run(async () => {

@@ -41,7 +41,7 @@ export function View() {
       {there && <Priced />}
       <div class="overview-row">
         <Panel title="Allocated vs used" note="the shaded gap is paid-for idle time">{there ? <LentAndUsed /> : <Skeleton lines={5} />}</Panel>
-        <Panel title="Needs attention" actions={<a href={href("alerts")}>All alerts</a>}>{there ? <Attention /> : <Skeleton lines={5} />}</Panel>
+        <Panel title="Needs attention" actions={<a href={href("alerts")}>All alerts</a>}>{there ? <Attention tenants={kpis.data.value?.quota_utilization.tenants ?? []} /> : <Skeleton lines={5} />}</Panel>
         <Panel title="Tenant quota" actions={<a href={href("tenants")}>Manage</a>}><Quotas kpis={kpis} /></Panel>
       </div>
     </div>
@@ -84,7 +84,7 @@ function Told({ kpis: told }: { kpis: Kpis }) {
         note={`${count(quota.gpus_in_use)} of ${counted(quota.total_quota, "GPU")}`} />
       <Kpi title="Fleet health" value={health.total ? percent((100 * health.healthy) / health.total) : "–"} unit="%" to={href("fleet", "?show=fault")} spark={(each) => each.healthy}
         lead={faulty ? count(faulty) : undefined} note={`${faulty === 1 ? "needs a look" : faulty ? "need a look" : "all well"}${drained ? ` · ${count(drained)} drained` : ""}`} warm={faulty > 0} />
-      <Kpi title="Active jobs" value={count(work.running)} to={href("jobs")}
+      <Kpi title="Active jobs" value={count(work.running)} to={href("jobs")} spark={(each) => each.running}
         lead={work.queued ? count(work.queued) : undefined} note={`${work.queued ? "queued" : "none queued"} · ${count(work.blocked)} blocked`} warm={work.blocked > 0} />
     </div>
   );

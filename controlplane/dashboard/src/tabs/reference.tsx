@@ -59,7 +59,7 @@ function PasteKey() {
         <Field label="Paste a key to fill in every curl below" fault={fault || undefined}
           hint={scopeOfPasted.value === "admin"
             ? <b class="warned">This is an admin key: whoever sees your screen or shell history with it can mint keys. A read key is enough to try things.</b>
-            : "It stays on this page, in memory: not stored, not sent unless you press “Try it”."}>
+            : "It stays in this page's memory: stored nowhere, gone with the page. This control plane alone is asked what it may do."}>
           <input type="password" class="mono" autocomplete="off" spellcheck={false} placeholder="gfk_…" value={pasted.value} onInput={(event) => paste(event.currentTarget.value)} />
         </Field>
         {pasted.value && <button class="button" onClick={() => paste("")}>Forget it</button>}

@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import { call } from "../../api/client";
 import type { EventRecord, RuleRecord } from "../../api/schema";
+import { brief } from "../../components/brief";
 import { Dialog, Fault, useWrite } from "../../components/dialog";
 import { Facts, Field, Figure, Panel, Segments, Select, Status } from "../../components/parts";
 import { Empty, Loaded, sentence } from "../../components/states";
@@ -69,7 +70,7 @@ const columns = (at: AlertsPlace, rules: RuleRecord[] | null): Column<EventRecor
   { id: "severity", title: "Severity", cell: (row) => <Status kind={row.state === "resolved" ? "dash" : SEVERITY_MARKS[row.severity]}>{row.severity}</Status> },
   { id: "subject", title: "Subject", cell: (row) => <Subject event={row} /> },
   { id: "rule", title: "Rule", cell: (row) => ruleName(row.rule_type), minor: true },
-  { id: "message", title: "What is wrong", cell: (row) => <a href={href("alerts", `?event=${row.id}`)} title={row.message} onClick={(event) => (event.preventDefault(), at.set({ event: row.id }, "push"))}>{row.message}</a> },
+  { id: "message", title: "What is wrong", cell: (row) => <a href={href("alerts", `?event=${row.id}`)} title={row.message} onClick={(event) => (event.preventDefault(), at.set({ event: row.id }, "push"))}>{brief(row)}</a> },
   { id: "value", title: "Value", cell: (row) => withUnit(row.value, unitOf(row, rules)), numeric: true, minor: true },
   { id: "state", title: "State", cell: (row) => <>{stateWords(row)}{row.silenced && <i class="tag">silenced</i>}</> },
   { id: "since", title: "Since", cell: (row) => <time title={stamp(row.started_at)}>{row.resolved_at ? `${ago(row.resolved_at)}, for ${lasted(row)}` : ago(row.started_at)}</time>, numeric: true },
@@ -111,7 +112,7 @@ function Inside({ event, rule, at }: { event: EventRecord; rule: RuleRecord | un
     <>
       <div class="toolbar">
         <Status kind={open ? SEVERITY_MARKS[event.severity] : "dash"}><b>{event.severity}</b></Status>
-        <span class="muted">{event.state} since {ago(event.resolved_at ?? event.fired_at ?? event.started_at)}</span>
+        <span class="muted">{event.resolved_at ? `resolved ${ago(event.resolved_at)}` : `${event.state} since ${stamp(event.fired_at ?? event.started_at)}`}</span>
         <div class="grow" />
         {mayWatch() && <button class="button" onClick={() => at.set({ silence: patternOf(event) })}>Silence</button>}
       </div>

@@ -58,11 +58,11 @@ function Totals() {
         const worst = [...sums.tenants].sort((a, b) => b.total_overdue - a.total_overdue)[0];
         return (
           <div class="kpis">
-            <Figure title="Invoiced" value={roughMoney(sums.total_invoiced)} note={`${counted(sums.invoice_count, "invoice")}, void ones not counted`} />
-            <Figure title="Paid" value={roughMoney(sums.total_paid)} note={sums.total_invoiced ? `${Math.round((100 * sums.total_paid) / sums.total_invoiced)} % of what was invoiced` : ""} />
+            <Figure title="Invoiced" value={roughMoney(sums.total_invoiced)} note={sums.invoice_count ? `${counted(sums.invoice_count, "invoice")}, void ones not counted` : "no invoices yet"} />
+            <Figure title="Paid" value={roughMoney(sums.total_paid)} note={sums.total_invoiced ? `${Math.round((100 * sums.total_paid) / sums.total_invoiced)} % of what was invoiced` : "nothing was invoiced"} />
             <Figure title="Pending" value={roughMoney(sums.total_pending)} note="not due yet" />
             <Figure title="Overdue" value={roughMoney(sums.total_overdue)} warm={sums.total_overdue > 0} note={sums.total_overdue > 0 ? `most by ${worst.tenant_name}` : "nobody is late"} />
-            <Figure title="Leaks now" to={href("billing", "?view=leakage")} value={roughMoney(leaks?.lost_per_hour)} unit={leaks && "/h"} warm={!!leaks?.lost_per_hour} note={leaks && `${counted(leaks.idle_gpus, "held GPU")} idle${leaks.unbilled_cents ? `, ${roughMoney(leaks.unbilled)} unbilled` : ""}`} />
+            <Figure title="Leaks now" to={href("billing", "?view=leakage")} value={roughMoney(leaks?.lost_per_hour)} unit={leaks && "/h"} warm={!!leaks?.lost_per_hour} note={leaks && `${leaks.idle_gpus ? counted(leaks.idle_gpus, "held GPU") : "no held GPU"} idle${leaks.unbilled_cents ? `, ${roughMoney(leaks.unbilled)} unbilled` : ""}`} />
           </div>
         );
       }}

@@ -33,7 +33,7 @@ function Totals({ of: { totals, unrated, void_invoices } }: { of: Leakage }) {
   const voided = void_invoices.reduce((sum, each) => sum + each.invoice_count, 0);
   return (
     <div class="kpis">
-      <Figure title="Idle GPUs cost now" value={roughMoney(totals.lost_per_hour)} unit="/h" warm={totals.lost_per_hour > 0} note={`${counted(totals.idle_gpus, "held GPU")} idle for half an hour`} />
+      <Figure title="Idle GPUs cost now" value={roughMoney(totals.lost_per_hour)} unit="/h" warm={totals.lost_per_hour > 0} note={`${totals.idle_gpus ? counted(totals.idle_gpus, "held GPU") : "no held GPU"} idle for half an hour`} />
       <Figure title="Metered, not billed" value={roughMoney(totals.unbilled)} warm={totals.flagged_tenants > 0}
         note={`${totals.flagged_tenants ? `${counted(totals.flagged_tenants, "tenant")} over 5 %` : "no tenant over 5 %"}${voided ? `, ${counted(voided, "void invoice")}` : ""}`} />
       <Figure title="Too old to invoice" value={roughMoney(totals.expired)} warm={totals.expired_cents > 0} note="older than the longest invoice" />

@@ -2,7 +2,7 @@
 import { call } from "../../api/client";
 import type { AllocatedGpu, JobDetail, JobEvent } from "../../api/schema";
 import { may } from "../../api/session";
-import { plain } from "../../components/brief";
+import { named, plain } from "../../components/brief";
 import { Dialog } from "../../components/dialog";
 import { Facts, Mark, Status } from "../../components/parts";
 import { Loaded, sentence } from "../../components/states";
@@ -11,7 +11,7 @@ import { confirm } from "../../state/dialogs";
 import { nameOf, useClusters, useTenants } from "../../state/names";
 import { touch, useResource } from "../../state/resource";
 import { href } from "../../url/route";
-import { gpusOf, isOver, MARKS, named, reasonOf, standing } from "./words";
+import { gpusOf, isOver, MARKS, reasonOf, standing } from "./words";
 
 export function JobDrawer({ id, onClose }: { id: number; onClose: () => void }) {
   const job = useResource(`/api/jobs/${id}`, () => call("GET /api/jobs/{job_id}", { path: { job_id: id } }), 5_000);

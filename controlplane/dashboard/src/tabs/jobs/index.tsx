@@ -2,6 +2,7 @@
 import { call } from "../../api/client";
 import type { JobRecord } from "../../api/schema";
 import { may, who } from "../../api/session";
+import { named } from "../../components/brief";
 import { Icon } from "../../components/icon";
 import { Figure, Panel, Segments, Select, Status } from "../../components/parts";
 import { Empty, Loaded } from "../../components/states";
@@ -14,7 +15,7 @@ import { BASE, href, parameters } from "../../url/route";
 import { JobDrawer } from "./drawer";
 import { Log } from "./log";
 import { Submit } from "./submit";
-import { gpusOf, isOver, MARKS, named, ordinal, reasonOf, STATUSES } from "./words";
+import { gpusOf, inShort, isOver, MARKS, ordinal, reasonOf, STATUSES } from "./words";
 
 const FEW = 100;
 const at = parameters("jobs", {
@@ -77,7 +78,7 @@ function List() {
   const query = { ...(status === "all" ? {} : { status }), ...(cluster === null ? {} : { cluster_id: cluster }), ...(tenant === null ? {} : { tenant_id: tenant }), ...(all ? {} : { limit: FEW }) };
   const jobs = useResource(`/api/jobs?${JSON.stringify(query)}`, () => call("GET /api/jobs", { query }), 10_000);
   const places = usePlaces();
-  const why = (row: JobRecord): string => [row.status === "queued" && places.has(row.id) ? `${ordinal(places.get(row.id)!)} in line` : "", named(reasonOf(row), tenants).replace(/^needs \d+ GPUs?; /, "")].filter(Boolean).join(": ");
+  const why = (row: JobRecord): string => [row.status === "queued" && places.has(row.id) ? `${ordinal(places.get(row.id)!)} in line` : "", inShort(named(reasonOf(row), tenants))].filter(Boolean).join(": ");
   const columns = columnsOf((row) => nameOf(clusters, row.cluster_id, "cluster"), (row) => nameOf(tenants, row.tenant_id, "tenant"), why);
   return (
     <>

@@ -3,13 +3,14 @@ import { useEffect, useState } from "preact/hooks";
 import { call, Problem } from "../../api/client";
 import type { DryRun, JobCreate, JobRecord, TenantRecord } from "../../api/schema";
 import { who } from "../../api/session";
+import { named } from "../../components/brief";
 import { Dialog, Fault, useWrite } from "../../components/dialog";
 import { Field } from "../../components/parts";
 import { sentence } from "../../components/states";
 import { tell } from "../../state/dialogs";
 import { useClusters, useTenants } from "../../state/names";
 import { touch } from "../../state/resource";
-import { forecast, named } from "./words";
+import { forecast } from "./words";
 
 const PAUSE_MS = 350;
 

@@ -15,10 +15,8 @@ export const isOver = (job: Pick<JobRecord, "status">): boolean => !["queued", "
 /** Why it is as it is: what blocks it, what it waits for, how it ended; "" where there is nothing to say. */
 export const reasonOf = (job: JobRecord): string => plain(job.block_reason ?? job.pending_reason ?? job.end_reason ?? "");
 
-/** The same words with the tenant's name in place of `tenant 7`. */
-export function named(words: string, tenants: readonly { id: number; name: string }[] | null): string {
-  return words.replace(/\btenant (\d+)\b/g, (given, id: string) => tenants?.find((each) => each.id === Number(id))?.name ?? given);
-}
+/** A reason beside the count of GPUs that it is about: `needs 2 GPUs; 0 of 32 idle` as `0 of 32 GPUs idle`. */
+export const inShort = (reason: string): string => reason.replace(/^needs \d+ GPUs?; /, "").replace(/\b(\d+ of \d+) idle\b/, "$1 GPUs idle");
 
 export interface Forecast {
   kind: "start" | "wait" | "block";

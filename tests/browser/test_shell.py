@@ -123,6 +123,18 @@ async def test_the_palette_finds_what_is_not_among_the_newest(screen: Screen) ->
     assert screen.page.url.endswith("/jobs?q=long%20over")
 
 
+async def test_the_palette_waits_for_no_stream(screen: Screen) -> None:
+    work = Work(plane=screen.plane)
+    await work.running(await work.cluster(4), 1, name="the oldest")
+    await screen.page.route("**/api/events", lambda route: None)  # it is asked, and never answers
+    await screen.open_as_admin("keys")
+    await screen.page.keyboard.press("Control+k")
+    await screen.page.keyboard.type("the oldest")
+    await expect(screen.page.get_by_role("option").first).to_contain_text("job 1, running")
+    await screen.page.get_by_role("combobox").fill("east-01")
+    await expect(screen.page.get_by_role("option").first).to_contain_text("node")
+
+
 async def test_the_theme_is_kept(open_screen: OpenScreen) -> None:
     screen = await open_screen(demo="sample")
     await screen.open()

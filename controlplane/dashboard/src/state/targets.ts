@@ -37,7 +37,11 @@ async function nodes(): Promise<Target[]> {
   ];
 }
 
-const running = async (): Promise<Target[]> => jobs.value.map((job) => ({ title: job.name, kind: `job ${job.id}, running`, address: href("jobs", `?job=${job.id}`) }));
+/** Out of the stream too, once it has come. */
+async function running(): Promise<Target[]> {
+  if (!fleet.value) return toTargets(await call("GET /api/jobs", { query: { status: "running" } }));
+  return jobs.value.map((job) => ({ title: job.name, kind: `job ${job.id}, running`, address: href("jobs", `?job=${job.id}`) }));
+}
 const recent = async (): Promise<Target[]> => toTargets(await call("GET /api/jobs", { query: { limit: NEWEST } }));
 const waiting = async (status: "queued" | "blocked"): Promise<Target[]> => toTargets(await call("GET /api/jobs", { query: { status, limit: NEWEST } }));
 

@@ -73,6 +73,17 @@ class Screen:
             found = await self.page.evaluate(_AXE)
             assert not found, f"axe, {theme} theme:\n" + "\n".join(found)
 
+    async def see_told(self, words: str) -> None:
+        """A message is there for eyes, too: over the drawer or dialog that is open."""
+        toast = self.page.locator(".toast", has_text=words)
+        await expect(toast).to_be_visible()
+        box = await toast.bounding_box()
+        assert box
+        shown = await self.page.screenshot(clip=box)
+        await toast.evaluate("toast => toast.style.visibility = 'hidden'")
+        assert shown != await self.page.screenshot(clip=box), f"“{words}” lies behind something"
+        await toast.evaluate("toast => toast.style.visibility = ''")
+
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name, exact=True)
 

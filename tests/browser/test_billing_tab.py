@@ -46,15 +46,30 @@ async def test_an_invoice_is_voided_issued_anew_and_paid(billed: Screen) -> None
     await billed.see_accessible()
     await form.get_by_role("button", name="Issue invoice").click()
     drawer = billed.page.get_by_role("dialog", name="Invoice GF-000003")
+    await billed.see_told("was issued.")
     await expect(drawer.get_by_role("heading", name="Payment link")).to_be_visible()
     await drawer.get_by_role("button", name="Mark paid").click()
     ask = billed.page.get_by_role("dialog", name="Mark this invoice as paid?")
     await ask.get_by_role("button", name="Mark paid").click()
     await expect(drawer.get_by_text("marked by hand")).to_be_visible()
+    await billed.see_told("GF-000003 is paid.")
     await billed.page.keyboard.press("Escape")
     await expect(billed.page.locator("tbody tr td:nth-child(3)").filter(has_text="paid")).to_have_count(2)
     statuses = [each["status"] for each in await billed.plane.admin.read("/api/invoices")]
     assert statuses == ["paid", "void", "paid"]
+
+
+async def test_an_invoice_is_saved_to_print_and_for_a_spreadsheet(billed: Screen) -> None:
+    await billed.open_as_admin("billing?invoice=2")
+    drawer = billed.page.get_by_role("dialog", name=f"Invoice {PENDING}")
+    for button, name, held in (("Page to print", "html", "<!doctype html>"), ("CSV", "csv", "gpu_type,")):
+        async with billed.page.expect_download() as saved:
+            await drawer.get_by_role("button", name=button).click()
+        file = await saved.value
+        assert file.suggested_filename == f"{PENDING}.{name}"
+        text = (await file.path()).read_text()
+        assert held in text.lower()
+        assert PENDING in text
 
 
 async def test_one_that_is_pending_is_shown_instead_of_another(billed: Screen) -> None:

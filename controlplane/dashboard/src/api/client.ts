@@ -74,6 +74,16 @@ export async function rawGet(path: string, bearer: string): Promise<{ status: nu
   return { status: response.status, text: await response.text(), ms: performance.now() - began };
 }
 
+/** Save an answer of the API as a file, in the form that `accept` names. Throws Problem. */
+export async function download<O extends Operation>(operation: O, args: Arguments<O>, accept: string, name: string): Promise<void> {
+  const response = await exchange(operation, args as Loose, { Accept: accept });
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await response.blob());
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the browser may still be reading
+}
+
 export function authorization(): Record<string, string> {
   return key.value ? { Authorization: `Bearer ${key.value}` } : {};
 }
@@ -88,10 +98,10 @@ export function address(operation: string, args: Pick<Loose, "path" | "query">):
   return query.size ? `${path}?${query}` : path;
 }
 
-async function exchange(operation: string, args: Loose): Promise<Response> {
+async function exchange(operation: string, args: Loose, more: Record<string, string> = {}): Promise<Response> {
   const method = operation.slice(0, operation.indexOf(" "));
   const used = key.value;
-  const headers: Record<string, string> = authorization();
+  const headers: Record<string, string> = { ...authorization(), ...more };
   if (args.body !== undefined) headers["Content-Type"] = "application/json";
   if (method === "POST") headers["Idempotency-Key"] = crypto.randomUUID?.() ?? String(Math.random()).slice(2);
   let response: Response;

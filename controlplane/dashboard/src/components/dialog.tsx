@@ -21,6 +21,7 @@ export function Dialog({ title, onClose, closable = true, side = false, children
   useLayoutEffect(() => {
     const opener = document.activeElement;
     box.current?.showModal();
+    toasts.value = [...toasts.peek()]; // what was just told stays above this
     const wanted = box.current?.querySelector<HTMLElement>("[autofocus]");
     wanted?.focus();
     return () => (opener as HTMLElement | null)?.focus?.();
@@ -101,16 +102,25 @@ function Confirm({ wanted }: { wanted: Confirmation }) {
 
 export const Confirmations = () => (confirmation.value ? <Confirm wanted={confirmation.value} /> : null);
 
-export const Toasts = () => (
-  <div class="toasts" role="region" aria-label="Messages">
-    <div aria-live="polite">
-      {toasts.value.map((toast) => (
-        <div key={toast.id} class={`toast ${toast.kind}`}>
-          <Icon name={toast.kind === "good" ? "check" : "warn"} />
-          <span>{toast.text}</span>
-          <button class="button ghost" aria-label="Dismiss" onClick={() => dismiss(toast.id)}><Icon name="close" /></button>
-        </div>
-      ))}
+/** Above whatever is open: what a write did is often told over the drawer that it was made in. */
+export function Toasts() {
+  const box = useRef<HTMLDivElement>(null);
+  const shown = toasts.value;
+  useLayoutEffect(() => {
+    box.current?.hidePopover();
+    if (shown.length) box.current?.showPopover(); // the last one that is shown lies on top
+  }, [shown]);
+  return (
+    <div class="toasts" popover="manual" ref={box} role="region" aria-label="Messages">
+      <div aria-live="polite">
+        {shown.map((toast) => (
+          <div key={toast.id} class={`toast ${toast.kind}`}>
+            <Icon name={toast.kind === "good" ? "check" : "warn"} />
+            <span>{toast.text}</span>
+            <button class="button ghost" aria-label="Dismiss" onClick={() => dismiss(toast.id)}><Icon name="close" /></button>
+          </div>
+        ))}
+      </div>
     </div>
-  </div>
-);
+  );
+}

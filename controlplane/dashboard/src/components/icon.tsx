@@ -17,11 +17,10 @@ const PATHS = {
   warn: "M12 4L2.5 20h19zM12 10v4.5M12 17.2h.01",
   plus: "M12 5v14M5 12h14",
   out: "M14 4h6v6M20 4l-9 9M18 14v6H4V6h6",
-  menu: "M4 7h16M4 12h16M4 17h16",
+  save: "M12 4v11M7.5 11l4.5 4.5 4.5-4.5M4 20h16",
   up: "M7 14l5-5 5 5",
   down: "M7 10l5 5 5-5",
   lock: "M6 11h12v9H6zM8.5 11V8a3.5 3.5 0 0 1 7 0v3",
-  refresh: "M20 12a8 8 0 1 1-2.5-5.8M20 3v4.5h-4.5",
 } as const;
 
 export type IconName = keyof typeof PATHS;

@@ -171,7 +171,7 @@ function Shown({ made, onClose }: { made: KeyCreated; onClose: () => void }) {
   return (
     <Dialog title="Copy this key now" onClose={onClose} closable={false}>
       <div class="prose">
-        <p>This is the only time that <b class="quoted">{made.label}</b> is shown. The control plane keeps a hash of it, and nobody can bring it back.</p>
+        <p>This is the only time that the key <b class="quoted">{made.label}</b> is shown. The control plane keeps a hash of it, and nobody can bring it back.</p>
       </div>
       <Secret text={made.key} label="The new API key" />
       <footer>

@@ -35,7 +35,7 @@ const columns = (edit: (rule: RuleRecord) => void, at: AlertsPlace): Column<Rule
   { id: "clear", title: "Clear at", numeric: true, cell: (row) => withUnit(row.clear_threshold, row.unit), minor: true },
   { id: "for", title: "Watched for", numeric: true, cell: (row) => (row.for_seconds ? duration(row.for_seconds) : <span class="faint">at once</span>), minor: true },
   { id: "active", title: "Active", numeric: true, cell: (row) => (row.active_events ? <a class="link-text" href={at.to({ rule: row.id })}><b>{row.active_events}</b></a> : <span class="faint">0</span>) },
-  { id: "meaning", title: "What it means", cell: (row) => <span class="muted" title={row.meaning}>{row.meaning}</span>, minor: true },
+  { id: "meaning", title: "What it means", cell: (row) => <span class="muted wraps">{row.meaning}</span>, minor: true },
   ...(mayWatch() ? [{ id: "edit", title: "Edit", quiet: true, cell: (row: RuleRecord) => <button class="button small" aria-label={`Edit ${ruleName(row.rule_type)}`} onClick={() => edit(row)}>Edit</button> }] : []),
 ];
 

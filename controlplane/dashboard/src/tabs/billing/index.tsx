@@ -58,7 +58,7 @@ function Totals() {
         const worst = [...sums.tenants].sort((a, b) => b.total_overdue - a.total_overdue)[0];
         return (
           <div class="kpis">
-            <Figure title="Invoiced" value={roughMoney(sums.total_invoiced)} note={sums.invoice_count ? `${counted(sums.invoice_count, "invoice")}, void ones not counted` : "no invoices yet"} />
+            <Figure title="Invoiced" value={roughMoney(sums.total_invoiced)} note={sums.invoice_count ? `${counted(sums.invoice_count, "invoice")}, void ones not counted` : "none yet"} />
             <Figure title="Paid" value={roughMoney(sums.total_paid)} note={sums.total_invoiced ? `${Math.round((100 * sums.total_paid) / sums.total_invoiced)} % of what was invoiced` : "nothing was invoiced"} />
             <Figure title="Pending" value={roughMoney(sums.total_pending)} note="not due yet" />
             <Figure title="Overdue" value={roughMoney(sums.total_overdue)} warm={sums.total_overdue > 0} note={sums.total_overdue > 0 ? `most by ${worst.tenant_name}` : "nobody is late"} />

@@ -1,6 +1,6 @@
 /** An invoice: its lines, its payment link or why there is none; mark paid, void. */
 import { useState } from "preact/hooks";
-import { call } from "../../api/client";
+import { call, download } from "../../api/client";
 import type { InvoiceDetail, InvoiceLine, UnratedTime } from "../../api/schema";
 import { CopyButton } from "../../components/copy";
 import { Dialog, Fault, useWrite } from "../../components/dialog";
@@ -50,8 +50,25 @@ function Inside({ invoice }: { invoice: InvoiceDetail }) {
         <h3>Payment link</h3>
         <Link url={invoice.stripe_payment_url} reason={invoice.payment_url_reason} />
       </section>
+      <Files invoice={invoice} />
       {voiding && <Void invoice={invoice} onClose={() => setVoiding(false)} />}
     </>
+  );
+}
+
+/** What is sent to whoever pays: a page that prints, and the lines for a spreadsheet. */
+function Files({ invoice }: { invoice: InvoiceDetail }) {
+  const write = useWrite();
+  const save = (accept: string, ending: string) => void write.run(() => download("GET /api/invoices/{invoice_id}", { path: { invoice_id: invoice.id } }, accept, `${invoice.number}.${ending}`));
+  return (
+    <section>
+      <h3>Files</h3>
+      <div class="toolbar">
+        <button class="button" disabled={write.busy} onClick={() => save("text/html", "html")}><Icon name="save" />Page to print</button>
+        <button class="button" disabled={write.busy} onClick={() => save("text/csv", "csv")}><Icon name="save" />CSV</button>
+      </div>
+      <Fault text={write.fault} />
+    </section>
   );
 }
 

@@ -37,7 +37,7 @@ export function Quota({ tenant }: { tenant: TenantRecord }) {
     if (quota >= tenant.gpus_in_use) return void write.run(async () => tell(await save()));
     confirm({
       title: "Lower the quota below what is in use?",
-      body: <p><b class="quoted">{tenant.name}</b> uses {counted(tenant.gpus_in_use, "GPU")}. With a quota of {quota}, what runs goes on; nothing new starts until less than {quota} {quota === 1 ? "is" : "are"} in use.</p>,
+      body: <p><b class="quoted">{tenant.name}</b> uses {counted(tenant.gpus_in_use, "GPU")}. With a quota of {quota}, what runs goes on; nothing new starts until {quota === 1 ? "none is" : `fewer than ${quota} are`} in use.</p>,
       action: "Lower quota",
       run: save,
     });

@@ -36,7 +36,10 @@ export default defineConfig({
         codeSplitting: {
           // Browsers ask for six things at a time, and the live stream is one of them: what tabs share is one script
           // with the shell's own, not a dozen small ones.
-          groups: [{ name: "shared", test: /[\\/]src[\\/](components|state|map|theme|url|api|format)|node_modules[\\/](preact|@preact)/, minShareCount: 2 }],
+          groups: [
+            { name: "map", test: /[\\/]src[\\/]map/, minShareCount: 2, priority: 1 },
+            { name: "shared", test: /[\\/]src[\\/](components|state|theme|url|api|format)|node_modules[\\/](preact|@preact)/, minShareCount: 2, priority: 2 },
+          ],
         },
       },
     },

@@ -41,6 +41,22 @@ async def test_the_table_twin_sorts_filters_and_opens_a_node(screen: Screen) -> 
     assert "node=" not in screen.page.url
 
 
+async def test_the_map_zooms_into_a_cluster_and_back(screen: Screen) -> None:
+    await furnish(screen)
+    await screen.open_as_admin("fleet")
+    note = screen.page.locator(".map-panel .note")
+    await expect(note).to_contain_text("3 nodes · 20 GPUs.")
+    await screen.button("lab").click()
+    await expect(note).to_contain_text("1 of 3 nodes · 4 of 20 GPUs.")
+    await screen.page.reload()
+    await expect(note).to_contain_text("1 of 3 nodes · 4 of 20 GPUs.")
+    await expect(screen.page.get_by_label("Cluster")).to_have_value("2")
+    await screen.button("lab").click()
+    await expect(note).to_contain_text("3 nodes · 20 GPUs.")
+    await screen.page.get_by_label("Filter GPUs").fill("finetune")
+    await expect(note).to_contain_text("1 of 3 nodes · 2 of 20 GPUs.")
+
+
 async def test_the_map_is_walked_by_keyboard_and_opens_a_node(screen: Screen) -> None:
     await furnish(screen)
     await screen.open_as_admin("fleet")

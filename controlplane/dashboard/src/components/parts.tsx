@@ -1,6 +1,7 @@
 /** Small parts that every tab is made of. */
 import type { ComponentChildren, JSX } from "preact";
 import { useId } from "preact/hooks";
+import { NONE } from "../format";
 
 interface PanelProps {
   title: string;
@@ -99,7 +100,7 @@ export function Figure({ title, value, unit, note, warm = false, to }: FigurePro
   return (
     <Box class="kpi" {...(to ? { href: to } : {})}>
       <span class="kpi-title">{title}</span>
-      <span class={warm ? "kpi-value warm" : "kpi-value"}>{value}{unit && <small>{unit}</small>}</span>
+      <span class={warm ? "kpi-value warm" : "kpi-value"}>{value}{unit && value !== NONE && <small>{unit}</small>}</span>
       <span class="kpi-note">{note || "\u00a0"}</span>
     </Box>
   );

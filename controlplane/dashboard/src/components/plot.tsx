@@ -54,6 +54,10 @@ export function drawn(element: HTMLElement, make: (UPlot: typeof uPlot, element:
   };
 }
 
+const [MINUTE, HOUR] = [60, 3600];
+/** Between two times on the axis: never less than the second that they are written with. */
+const STEPS_S = [1, 5, 15, 30, MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR, 6 * HOUR, 12 * HOUR, 24 * HOUR];
+
 function options({ lines, unit = "", from, to, gap }: PlotProps, element: HTMLElement): uPlot.Options {
   const axis = { stroke: token("--muted"), ticks: { show: false }, font: "11px InterVar" };
   return {
@@ -64,7 +68,7 @@ function options({ lines, unit = "", from, to, gap }: PlotProps, element: HTMLEl
     legend: { show: false },
     scales: { y: { range: (_plot, low, high) => [from ?? Math.min(0, low), to ?? (high > 0 ? high * 1.08 : 1)] } },
     axes: [
-      { ...axis, grid: { show: false }, size: 24, space: 64, values: (_plot, at) => timeLabels(at) },
+      { ...axis, grid: { show: false }, size: 24, space: 64, incrs: STEPS_S, values: (_plot, at) => timeLabels(at) },
       { ...axis, grid: { stroke: token("--line"), width: 1 }, size: 46, space: 30, values: (_plot, at) => at.map((value) => `${value}${unit}`) },
     ],
     series: [{}, ...lines.map((line) => ({

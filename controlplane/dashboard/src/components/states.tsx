@@ -80,11 +80,12 @@ export function Unauthorised() {
 }
 
 /** Nothing there: what that means, and the exact command that changes it. */
-export function Empty({ title, children, command }: { title: string; children?: ComponentChildren; command?: string }) {
+export function Empty({ title, children, command, after }: { title: string; children?: ComponentChildren; command?: string; after?: ComponentChildren }) {
   return (
     <Notice title={title}>
       {children && <p>{children}</p>}
       {command && <CopyLine text={command} />}
+      {after}
     </Notice>
   );
 }

@@ -1,4 +1,5 @@
 /** Where each GPU's cell lies: bands of blocks, a block a node, all cells of one size. */
+import { count, counted } from "../format";
 import { fleet, jobOf, tenants, type Fleet } from "../state/fleet";
 
 export type Grouping = "cluster" | "model" | "tenant";
@@ -64,8 +65,7 @@ function named(all: Fleet, by: Grouping, gpu: number): [string, string] {
 }
 
 function notes(all: Fleet, group: Group, by: Grouping): string[] {
-  const count = group.blocks.length;
-  const line = `${count.toLocaleString("en-US")} node${count === 1 ? "" : "s"}`;
+  const line = counted(group.blocks.length, "node");
   if (by !== "cluster") return [line];
   const models = new Set(group.blocks.flatMap((block) => block.gpus.map((gpu) => all.model[gpu])));
   const [model] = models;
@@ -101,7 +101,7 @@ export function layOut(all: Fleet, shown: Group[], width: number, height: number
         made.x[gpu] = left + (slot % columns) * (cell + GAP);
         made.y[gpu] = above + Math.floor(slot / columns) * (cell + GAP);
       });
-      if (cell >= LABELLED_FROM) made.labels.push({ node: each.node, x: left, y: above + rows * (cell + GAP) + 12, width: block.w + spare - 6 });
+      if (cell >= LABELLED_FROM) made.labels.push({ node: each.node, x: left, y: above + Math.ceil(each.gpus.length / columns) * (cell + GAP) + 12, width: block.w + spare - 6 });
     });
     const tall = bandHeight(group, cell);
     made.bands.push({ group, top, height: tall });
@@ -132,6 +132,14 @@ export function neighbour(map: Layout, from: number, dx: number, dy: number): nu
     }
   }
   return best;
+}
+
+/** How much of the fleet a map or a table shows, in words: `12 nodes · 96 GPUs`, `4 of 12 nodes · 32 of 96 GPUs`. */
+export function extent(all: Fleet, only: number | null, wanted: ((gpu: number) => boolean) | null): string {
+  if (only === null && !wanted) return `${counted(all.nodes.length, "node")} · ${counted(all.gpus, "GPU")}`;
+  const gpus = [...all.node.keys()].filter((gpu) => (only === null || all.nodes[all.node[gpu]].cluster === only) && (!wanted || wanted(gpu)));
+  const nodes = new Set(gpus.map((gpu) => all.node[gpu])).size;
+  return `${count(nodes)} of ${counted(all.nodes.length, "node")} · ${count(gpus.length)} of ${counted(all.gpus, "GPU")}`;
 }
 
 export const placeOfCluster = (id: number | null): number | null => {

@@ -1,12 +1,21 @@
-/** What stands where a map would be while there is nothing to draw. */
-import { may } from "../api/session";
+/** What stands where a map would be while there is nothing to draw: how a first GPU comes here. */
+import { isOperator, may } from "../api/session";
 import { CopyLine } from "../components/copy";
 import { Empty } from "../components/states";
+import { fleet } from "../state/fleet";
 import { BASE } from "../url/route";
 
-export const NoGpus = () => (
-  <Empty title="No GPU has reported yet">
-    {may("write") ? "Make a cluster; its answer holds the key that its agents use. Then on each GPU host:" : "On each GPU host, with the cluster's key:"}
-    <CopyLine text={`GPUFORGE_API_KEY_FILE=key gpuforge-agent run --control-plane-url ${BASE}`} />
-  </Empty>
-);
+export function NoGpus() {
+  const first = !fleet.value?.clusters.length && may("write") && isOperator.value;
+  return (
+    <Empty title="No GPU has reported yet" after={
+      <>
+        {first && <CopyLine text={`curl -X POST ${BASE}api/clusters -H "Authorization: Bearer $GPUFORGE_API_KEY" -H "Content-Type: application/json" -d '{"name": "us-east-prod"}'`} />}
+        <p>On each GPU host, with the cluster's <code>api_key</code> in the file <code>key</code>:</p>
+        <CopyLine text={`GPUFORGE_API_KEY_FILE=key gpuforge-agent run --control-plane-url ${BASE}`} />
+      </>
+    }>
+      {first && "Make a cluster; the answer holds the key of its agents, this once:"}
+    </Empty>
+  );
+}

@@ -33,7 +33,7 @@ async function nodes(): Promise<Target[]> {
   if (!all) return (await call("GET /api/dashboard", {})).nodes.map((node) => ({ title: node.hostname, kind: "node", address: href("fleet", `?node=${node.id}`) }));
   return [
     ...all.clusters.map((cluster) => ({ title: cluster.name, kind: "cluster", address: href("fleet", `?cluster=${cluster.id}`) })),
-    ...all.nodes.map((node) => ({ title: node.hostname, kind: `node, ${all.clusters[node.cluster].name}`, address: href("fleet", `?node=${node.id}`) })),
+    ...all.clusters.flatMap((cluster) => cluster.nodes.map((at) => ({ title: all.nodes[at].hostname, kind: `node, ${cluster.name}`, address: href("fleet", `?node=${all.nodes[at].id}`) }))),
   ];
 }
 

@@ -3,11 +3,11 @@ import { useMemo } from "preact/hooks";
 import { Panel, Segments, Select, Status, type MarkKind } from "../components/parts";
 import { Empty, Skeleton } from "../components/states";
 import { Table, type Column } from "../components/table";
-import { celsius, counted, percent, shortModel, watts } from "../format";
+import { celsius, count, counted, percent, shortModel, watts } from "../format";
 import { Chips, Legend } from "../map/controls";
 import { FleetMap } from "../map/fleet-map";
 import { NoGpus } from "../map/no-gpus";
-import { placeOfCluster } from "../map/layout";
+import { extent, placeOfCluster } from "../map/layout";
 import { tenantColour } from "../map/paint";
 import { figure, fleet, jobOf, jobs, measuredAt, now, State, STATE_WORDS, tenantOf, tenants, tick, type Fleet } from "../state/fleet";
 import { useRates } from "../state/rates";
@@ -72,16 +72,18 @@ function useWanted(all: Fleet): ((gpu: number) => boolean) | null {
 function MapView({ all }: { all: Fleet }) {
   const { color, group, show, cluster } = at.values.value;
   const wanted = useWanted(all);
+  const place = placeOfCluster(cluster);
+  const shown = useMemo(() => extent(all, place, wanted), [all, place, wanted]);
   return (
     <section class="panel map-panel" aria-labelledby="map-title">
       <header>
         <h2 id="map-title">Fleet map</h2>
-        <span class="muted note">{counted(all.nodes.length, "node")} · {counted(all.gpus, "GPU")}. A name zooms into its cluster, a cell opens its node.</span>
+        <span class="muted note">{shown}. {place !== null ? "The cluster's name leads back to all, a" : group === "cluster" ? "A name zooms into its cluster, a" : "A"} cell opens its node.</span>
         <div class="grow" />
         <Legend of={color} />
         <Segments label="Colour by" options={COLOURS} value={color} onChange={(value) => at.set({ color: value })} />
       </header>
-      <FleetMap fleet={all} colouring={color} grouping={group} highlight={show} cluster={placeOfCluster(cluster)} wanted={wanted}
+      <FleetMap fleet={all} colouring={color} grouping={group} highlight={show} cluster={place} wanted={wanted}
         onBand={(key) => at.set({ cluster: cluster === Number(key) ? null : Number(key) }, "push")}
         onOpen={(gpu) => at.set({ node: all.nodes[all.node[gpu]].id, gpu: all.gpuId[gpu] }, "push")} />
     </section>
@@ -112,7 +114,7 @@ function TableView({ all }: { all: Fleet }) {
     if (SHOWN[show](now.state[gpu]) && (place === null || all.nodes[all.node[gpu]].cluster === place) && (!wanted || wanted(gpu))) rows.push(gpu);
   const columns = useMemo(() => columnsOf(all), [all]);
   return (
-    <Panel title="GPUs" note={`${rows.length.toLocaleString("en-US")} of ${counted(all.gpus, "GPU")}`} class="fills">
+    <Panel title="GPUs" note={`${count(rows.length)} of ${counted(all.gpus, "GPU")}`} class="fills">
       {rows.length && measuredAt.value ? (
         <Table label="GPUs" columns={columns} rows={rows} rowKey={(gpu) => all.gpuId[gpu]} order={sort} onOrder={(wanted) => at.set({ sort: wanted })}
           onOpen={(gpu) => at.set({ node: all.nodes[all.node[gpu]].id, gpu: all.gpuId[gpu] }, "push")} marked={(gpu) => all.gpuId[gpu] === at.values.value.gpu} />

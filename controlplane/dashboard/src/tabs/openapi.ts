@@ -109,6 +109,12 @@ const WORDS: Record<string, unknown> = {
   gpu_quota: 16, gpus_in_use: 8, email: "billing@acme.ai", contact_email: "billing@acme.ai",
 };
 
+/** What such things are called, by the tag of the endpoint, where it is not a cluster. */
+const NAMES: Record<string, string> = { "Tenant Management": "NovAI Labs", "Job Management": "llama-3-70b-finetune" };
+/** A sample as text, with a name that fits what it is of. */
+export const written = (value: unknown, tag: string, indent = 0): string =>
+  JSON.stringify(value, (field, its) => (field === "name" && its === WORDS.name ? (NAMES[tag] ?? its) : its), indent);
+
 function plain(type: string | undefined, schema: Schema, name: string): unknown {
   if (name in WORDS) return WORDS[name];
   if (type === "string") return schema.format === "date-time" ? "2026-05-09T00:30:00Z" : schema.format === "date" ? "2026-05-09" : "text";
@@ -120,7 +126,7 @@ function plain(type: string | undefined, schema: Schema, name: string): unknown 
 /** The curl line of an endpoint; `base` ends with a slash. */
 export function curl(endpoint: Endpoint, body: unknown, base: string, bearer: string): string {
   const lines = [`curl${endpoint.method === "GET" ? "" : ` -X ${endpoint.method}`} -H "Authorization: Bearer ${bearer}"`];
-  if (body !== undefined) lines.push(`-H "Content-Type: application/json"`, `-d '${JSON.stringify(body).replaceAll("'", "'\\''")}'`);
+  if (body !== undefined) lines.push(`-H "Content-Type: application/json"`, `-d '${written(body, endpoint.tag).replaceAll("'", "'\\''")}'`);
   const query = endpoint.parameters.some((each) => each.name === "days") ? "?days=30" : "";
   lines.push(`"${base}${endpoint.path.slice(1).replace(/{\w+}/g, "1")}${query}"`);
   return lines.join(" \\\n  ");

@@ -1,15 +1,17 @@
 /** The fleet at a glance: five figures, the map, what is lent against what is used, what needs a human, quotas. */
+import { useMemo } from "preact/hooks";
 import { call } from "../api/client";
 import type { Kpis } from "../api/schema";
+import { isOperator, may } from "../api/session";
 import { Attention } from "../components/attention";
-import { Bar, Mark, Panel, Select, Spark } from "../components/parts";
+import { Bar, Panel, Select, Spark } from "../components/parts";
 import { LentAndUsed } from "../components/lent-and-used";
 import { Empty, Failed, Loaded, Skeleton } from "../components/states";
-import { count, counted, percent, roughMoney } from "../format";
+import { count, counted, NONE, percent, roughMoney } from "../format";
 import { FleetMap } from "../map/fleet-map";
 import { MapControls, Chips } from "../map/controls";
 import { NoGpus } from "../map/no-gpus";
-import { placeOfCluster } from "../map/layout";
+import { extent, placeOfCluster } from "../map/layout";
 import { fleet, State, summary, tick } from "../state/fleet";
 import { useLeakage } from "../state/leakage";
 import { past, type Moment } from "../state/past";
@@ -77,13 +79,13 @@ function Told({ kpis: told }: { kpis: Kpis }) {
   return (
     <div class="kpis">
       <Kpi title="Fleet utilisation" value={percent(live?.utilization ?? load.percentage)} unit="%" to={href("fleet")} spark={(each) => each.utilization}
-        note={`${count(load.active_gpus)} of ${count(load.total_gpus)} active`} />
+        note={load.total_gpus ? `${count(load.active_gpus)} of ${count(load.total_gpus)} active` : "no GPUs yet"} />
       <Kpi title="Revenue leakage" value={lost ? roughMoney(lost.lost_per_hour) : percent(leak.percentage)} unit={lost ? "/h" : "%"} to={href("billing", "?view=leakage")} warm={idle > 0} spark={(each) => each.idle}
         lead={idle ? count(idle) : undefined} note={idle ? `idle for half an hour · ${arrow}` : "none idle for half an hour"} />
       <Kpi title="Quota utilisation" value={percent(quota.percentage)} unit="%" to={href("tenants")} spark={(each) => each.allocated}
         note={`${count(quota.gpus_in_use)} of ${counted(quota.total_quota, "GPU")}`} />
       <Kpi title="Fleet health" value={health.total ? percent((100 * health.healthy) / health.total) : "–"} unit="%" to={href("fleet", "?show=fault")} spark={(each) => each.healthy}
-        lead={faulty ? count(faulty) : undefined} note={`${faulty === 1 ? "needs a look" : faulty ? "need a look" : "all well"}${drained ? ` · ${count(drained)} drained` : ""}`} warm={faulty > 0} />
+        lead={faulty ? count(faulty) : undefined} note={`${faulty === 1 ? "needs a look" : faulty ? "need a look" : health.total ? "all well" : "no GPUs yet"}${drained ? ` · ${count(drained)} drained` : ""}`} warm={faulty > 0} />
       <Kpi title="Active jobs" value={count(work.running)} to={href("jobs")} spark={(each) => each.running}
         lead={work.queued ? count(work.queued) : undefined} note={`${work.queued ? "queued" : "none queued"} · ${count(work.blocked)} blocked`} warm={work.blocked > 0} />
     </div>
@@ -105,7 +107,7 @@ interface KpiProps {
 const Kpi = ({ title, value, unit = "", note, lead, warm = false, to, spark }: KpiProps) => (
   <a class="kpi" href={to}>
     <span class="kpi-title">{title}</span>
-    <span class="kpi-value">{value}<small>{unit}</small></span>
+    <span class="kpi-value">{value}{value !== NONE && <small>{unit}</small>}</span>
     <span class="kpi-note">{lead && <b class={warm ? "warm" : ""}>{lead} </b>}{note}</span>
     {spark && <Spark values={past.slice(-120).map(spark)} warm={warm} />}
   </a>
@@ -115,7 +117,7 @@ function MapPanel() {
   const { color, show, cluster } = at.values.value;
   const all = fleet.value;
   const place = placeOfCluster(cluster);
-  const note = all ? `${counted(all.nodes.length, "node")} · ${counted(all.gpus, "GPU")}` : "";
+  const note = useMemo(() => all && extent(all, place, null), [all, place]);
   return (
     <section class="panel map-panel" aria-labelledby="map-title">
       <header>
@@ -148,6 +150,6 @@ const Quotas = ({ kpis }: { kpis: Resource<Kpis> }) => (
             </li>
           ))}
         </ul>
-      ) : <Empty title="No tenants yet"><Mark kind="free" /> The Tenants tab makes one.</Empty>}
+      ) : <Empty title="No tenants yet">{may("write") && isOperator.value ? <a class="link-text" href={href("tenants", "?create=1")}>Create one</a> : "A tenant's quota says how many GPUs it may hold."}</Empty>}
   </Loaded>
 );

@@ -9,7 +9,7 @@ import { Empty, Loaded } from "../components/states";
 import { useResource } from "../state/resource";
 import { text } from "../url/codec";
 import { BASE, parameters } from "../url/route";
-import { curl, fieldsOf, readDocument, sample, type Document, type Endpoint } from "./openapi";
+import { curl, fieldsOf, readDocument, sample, written, type Document, type Endpoint } from "./openapi";
 import "../style/reference.css";
 
 const at = parameters("reference", { q: text() });
@@ -108,7 +108,7 @@ function Details({ endpoint, document }: { endpoint: Endpoint; document: Documen
       {endpoint.answer && (
         <div class="code-block">
           <header><span>Answer, {endpoint.statuses.join(" or ")}</span></header>
-          <pre tabIndex={0} role="region" aria-label="Example of the answer">{JSON.stringify(sample(document, endpoint.answer), null, 2)}</pre>
+          <pre tabIndex={0} role="region" aria-label="Example of the answer">{written(sample(document, endpoint.answer), endpoint.tag, 2)}</pre>
         </div>
       )}
       {endpoint.method === "GET" && (endpoint.streams ? <p class="muted">This page listens to it all the time; to see it, run the curl line above with -N.</p> : <TryIt endpoint={endpoint} bearer={valid || key.value} />)}

@@ -35,7 +35,7 @@ export function App() {
     <div class="app">
       <a class="skip" href="#main">Skip to content</a>
       <Navigation current={tab} />
-      <main id="main" tabIndex={-1} class={tab?.name === "" ? "fits" : ""}>
+      <main id="main" tabIndex={-1}>
         <TopBar tab={tab} Tools={shown?.Tools} />
         {refused.value ? <Unauthorised /> : !tab ? <Nowhere /> : shown ? <shown.View key={tab.name} /> : <Fetching lost={lost} />}
       </main>

@@ -1,5 +1,5 @@
 /** The key: in memory and sessionStorage, never in a URL; what it may do is the server's to say. */
-import { computed, signal } from "@preact/signals";
+import { signal } from "@preact/signals";
 import type { WhoAmI } from "./schema";
 
 const STORED = "gpuforge.key";
@@ -16,9 +16,10 @@ export type Scope = "read" | "write" | "admin";
 export function may(scope: Scope): boolean {
   return !!key.value && !!who.value && who.value.kind !== "anonymous" && who.value.scopes.includes(scope);
 }
-/** Fleet, tenants, rates and rules belong to operators: a tenant's key changes none of them. */
-export const isOperator = computed(() => who.value?.kind === "key");
-export const tenantId = computed(() => who.value?.tenant_id ?? null);
+/** The same of what is the operators': a tenant's key changes no fleet, tenant, invoice, rate or rule. */
+export const mayOperate = (scope: Scope = "write"): boolean => may(scope) && who.value?.kind === "key";
+/** Whether it is a tenant that is signed in: it sees what is its own. */
+export const isTenant = (): boolean => who.value?.kind === "tenant key";
 
 /** What is wrong with a pasted key before it is even tried; "" when nothing is. */
 export function keyFault(raw: string): string {

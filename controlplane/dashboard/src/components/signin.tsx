@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { call, Problem } from "../api/client";
 import type { WhoAmI } from "../api/schema";
-import { key, keyFault, signIn, signOut, who } from "../api/session";
+import { isTenant, key, keyFault, signIn, signOut, who } from "../api/session";
 import { signingIn, tell } from "../state/dialogs";
 import { Dialog, useWrite } from "./dialog";
 import { Field } from "./parts";
@@ -62,7 +62,7 @@ export function Account() {
   const holds = who.value ? (who.value.scopes.at(-1) ?? "no scope") : "…";
   return (
     <div class="account">
-      <span><b title={label()}>{label()}</b><small>{who.value?.kind === "tenant key" ? `tenant, ${holds}` : holds}</small></span>
+      <span><b title={label()}>{label()}</b><small>{isTenant() ? `tenant, ${holds}` : holds}</small></span>
       <button class="button ghost small" onClick={signOut}>Sign out</button>
     </div>
   );

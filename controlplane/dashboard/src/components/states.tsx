@@ -35,6 +35,13 @@ export const Skeleton = ({ lines }: { lines: number }) => (
   </div>
 );
 
+/** The same for a row of figures. */
+export const FiguresSkeleton = () => (
+  <div class="kpis" role="status" aria-busy="true" aria-label="Loading">
+    {[0, 1, 2, 3, 4].map((place) => <div key={place} class="kpi skel" />)}
+  </div>
+);
+
 function Stale({ error, at }: { error: Problem; at: number }) {
   return (
     <p class="stale" role="status">

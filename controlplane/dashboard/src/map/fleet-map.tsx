@@ -2,7 +2,7 @@
 import { effect } from "@preact/signals";
 import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { celsius, percent, shortModel, watts } from "../format";
-import { figure, fleet, jobOf, jobs, measuredAt, now, State, STATE_WORDS, tenantOf, tick, type Fleet } from "../state/fleet";
+import { figure, jobOf, jobs, measuredAt, now, State, STATE_WORDS, tenantOf, tick, type Fleet } from "../state/fleet";
 import { costOf } from "../state/rates";
 import { theme } from "../theme/theme";
 import { groups, hit, layOut, neighbour, type Grouping, type Layout } from "./layout";
@@ -145,4 +145,3 @@ function Under({ map, gpu, all }: { map: Layout; gpu: number; all: Fleet }) {
 }
 
 const withUnit = (text: string, unit: string): string => (text === "–" ? text : text + unit);
-export const clusterOf = (gpu: number): number => fleet.value!.nodes[fleet.value!.node[gpu]].cluster;

@@ -1,12 +1,12 @@
 /** What stands where a map would be while there is nothing to draw: how a first GPU comes here. */
-import { isOperator, may } from "../api/session";
+import { mayOperate } from "../api/session";
 import { CopyLine } from "../components/copy";
 import { Empty } from "../components/states";
 import { fleet } from "../state/fleet";
 import { BASE } from "../url/route";
 
 export function NoGpus() {
-  const first = !fleet.value?.clusters.length && may("write") && isOperator.value;
+  const first = !fleet.value?.clusters.length && mayOperate();
   return (
     <Empty title="No GPU has reported yet" after={
       <>

@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { call } from "../api/client";
 import type { FaultRecord, GpuCondition, NodeCondition } from "../api/schema";
-import { isOperator, may } from "../api/session";
+import { mayOperate } from "../api/session";
 import { Dialog, Fault, useWrite } from "../components/dialog";
 import { Field, Mark } from "../components/parts";
 import { sentence } from "../components/states";
@@ -36,7 +36,7 @@ export function GpuTrouble({ gpu, host }: { gpu: GpuCondition; host: string }) {
           {gpu.faults.map((fault) => <Line key={fault.id} fault={fault} />)}
         </ul>
       )}
-      {waits.length > 0 && may("write") && isOperator.value && <button class="button small" onClick={() => setClearing(true)}>Clear {waits.length === 1 ? "fault" : "faults"}</button>}
+      {waits.length > 0 && mayOperate() && <button class="button small" onClick={() => setClearing(true)}>Clear {waits.length === 1 ? "fault" : "faults"}</button>}
       {slight.map((words) => <p key={words} class="muted"><Mark kind="tri" /> {words}</p>)}
       {xids.length > 0 && <p class="faint">{gpu.xids.length > 3 ? "Newest of its Xids" : counted(gpu.xids.length, "Xid").replace(/^\d+ /, "")}: {xids.map((xid) => `${xidWords(xid.code)}, ${ago(xid.seen_at)}`).join("; ")}</p>}
       {clearing && <Clear gpu={gpu} host={host} faults={waits} onClose={() => setClearing(false)} />}

@@ -2,7 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { call } from "../api/client";
 import type { GpuCondition, GpuRecord, NodeCondition } from "../api/schema";
-import { isOperator, may } from "../api/session";
+import { mayOperate } from "../api/session";
 import { Dialog } from "../components/dialog";
 import { Facts, Status, type MarkKind } from "../components/parts";
 import { Loaded } from "../components/states";
@@ -117,7 +117,7 @@ const ACTIONS: Record<Wanted, { title: string; words: string; done: string }> = 
 };
 
 function Actions({ node }: { node: NodeCondition }) {
-  if (!may("write") || !isOperator.value || node.status === "retired") return null;
+  if (!mayOperate() || node.status === "retired") return null;
   const busy = node.gpus.filter((gpu) => gpu.job_id !== null).length;
   const ask = (state: Wanted) => confirm({
     title: `${ACTIONS[state].title} ${node.hostname}?`,

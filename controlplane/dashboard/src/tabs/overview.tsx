@@ -2,11 +2,11 @@
 import { useMemo } from "preact/hooks";
 import { call } from "../api/client";
 import type { Kpis } from "../api/schema";
-import { isOperator, may } from "../api/session";
+import { mayOperate } from "../api/session";
 import { Attention } from "../components/attention";
 import { Bar, Panel, Select, Spark } from "../components/parts";
 import { LentAndUsed } from "../components/lent-and-used";
-import { Empty, Failed, Loaded, Skeleton } from "../components/states";
+import { Empty, Failed, FiguresSkeleton, Loaded, Skeleton } from "../components/states";
 import { count, counted, NONE, percent, roughMoney } from "../format";
 import { FleetMap } from "../map/fleet-map";
 import { MapControls, Chips } from "../map/controls";
@@ -59,9 +59,7 @@ function Figures({ kpis }: { kpis: Resource<Kpis> }) {
   const told = kpis.data.value;
   if (!told) {
     const error = kpis.error.value;
-    return error && error.status !== 0 ? <Failed error={error} retry={kpis.refresh} /> : (
-      <div class="kpis" role="status" aria-busy="true" aria-label="Loading">{[0, 1, 2, 3, 4].map((place) => <div key={place} class="kpi skel" />)}</div>
-    );
+    return error && error.status !== 0 ? <Failed error={error} retry={kpis.refresh} /> : <FiguresSkeleton />;
   }
   return <Told kpis={told} />;
 }
@@ -150,6 +148,6 @@ const Quotas = ({ kpis }: { kpis: Resource<Kpis> }) => (
             </li>
           ))}
         </ul>
-      ) : <Empty title="No tenants yet">{may("write") && isOperator.value ? <a class="link-text" href={href("tenants", "?create=1")}>Create one</a> : "A tenant's quota says how many GPUs it may hold."}</Empty>}
+      ) : <Empty title="No tenants yet">{mayOperate() ? <a class="link-text" href={href("tenants", "?create=1")}>Create one</a> : "A tenant's quota says how many GPUs it may hold."}</Empty>}
   </Loaded>
 );

@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import { call } from "../../api/client";
 import type { ChannelCreate, ChannelRecord } from "../../api/schema";
+import { mayOperate } from "../../api/session";
 import { Secret } from "../../components/copy";
 import { Dialog, Fault, useWrite } from "../../components/dialog";
 import { Icon } from "../../components/icon";
@@ -12,7 +13,6 @@ import { ago, counted, stamp } from "../../format";
 import { confirm, tell } from "../../state/dialogs";
 import { touch, useResource } from "../../state/resource";
 import { BASE } from "../../url/route";
-import { mayRoute } from "./access";
 
 const TYPES = [
   ["webhook", "Webhook: signed JSON", "https://hooks.example.com/gpuforge"],
@@ -26,7 +26,7 @@ export function Channels() {
   const channels = useResource(LIST, () => call("GET /api/alerts/channels"), 15_000);
   return (
     <Panel title="Channels" class="fills" note="Notifications go to each of them, grouped; one that is down holds up no other."
-      actions={mayRoute() && <button class="button primary" onClick={() => setMaking(true)}><Icon name="plus" />Add channel</button>}>
+      actions={mayOperate("admin") && <button class="button primary" onClick={() => setMaking(true)}><Icon name="plus" />Add channel</button>}>
       <Loaded of={channels} skeleton={5}>
         {(rows) => rows.length ? <Table label="Channels" columns={columns()} rows={rows} rowKey={(row) => row.id} /> : (
           <Empty title="Nobody is notified yet" command={`curl -X POST ${BASE}api/alerts/channels -H "Authorization: Bearer $GPUFORGE_API_KEY" -H "Content-Type: application/json" -d '{"name": "on call", "type": "webhook", "url": "https://hooks.example.com/gpuforge"}'`}>Alerts are kept and shown here; a channel carries them to where you are:</Empty>
@@ -44,7 +44,7 @@ const columns = (): Column<ChannelRecord>[] => [
   { id: "least", title: "From", cell: (row) => row.min_severity, minor: true },
   { id: "state", title: "State", cell: (row) => <Fares channel={row} /> },
   { id: "waiting", title: "Waiting", numeric: true, cell: (row) => row.waiting || <span class="faint">0</span> },
-  ...(mayRoute() ? [{ id: "remove", title: "Remove", quiet: true, cell: (row: ChannelRecord) => <button class="button small" aria-label={`Remove ${row.name}`} onClick={() => remove(row)}>Remove</button> }] : []),
+  ...(mayOperate("admin") ? [{ id: "remove", title: "Remove", quiet: true, cell: (row: ChannelRecord) => <button class="button small" aria-label={`Remove ${row.name}`} onClick={() => remove(row)}>Remove</button> }] : []),
 ];
 
 function Fares({ channel }: { channel: ChannelRecord }) {

@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import { call } from "../../api/client";
 import type { EventRecord, RuleRecord } from "../../api/schema";
+import { mayOperate } from "../../api/session";
 import { brief } from "../../components/brief";
 import { Dialog, Fault, useWrite } from "../../components/dialog";
 import { Facts, Field, Figure, Panel, Segments, Select, Status } from "../../components/parts";
@@ -13,7 +14,6 @@ import { fleet } from "../../state/fleet";
 import { touch, useResource } from "../../state/resource";
 import { href } from "../../url/route";
 import type { AlertsPlace } from ".";
-import { mayWatch } from "./access";
 import { patternOf, placeOf, ruleName, SEVERITIES, SEVERITY_MARKS, urgency, withUnit } from "./words";
 
 const FEW = 100;
@@ -74,7 +74,7 @@ const columns = (at: AlertsPlace, rules: RuleRecord[] | null): Column<EventRecor
   { id: "value", title: "Value", cell: (row) => withUnit(row.value, unitOf(row, rules)), numeric: true, minor: true },
   { id: "state", title: "State", cell: (row) => <>{stateWords(row)}{row.silenced && <i class="tag">silenced</i>}</> },
   { id: "since", title: "Since", cell: (row) => <time title={stamp(row.started_at)}>{row.resolved_at ? `${ago(row.resolved_at)}, for ${lasted(row)}` : ago(row.started_at)}</time>, numeric: true },
-  ...(mayWatch() ? [{ id: "act", title: "Acknowledge", quiet: true, cell: (row: EventRecord) => (row.state !== "resolved" && !row.acknowledged_at ? <button class="button small" onClick={() => at.set({ event: row.id })}>Acknowledge</button> : null) }] : []),
+  ...(mayOperate() ? [{ id: "act", title: "Acknowledge", quiet: true, cell: (row: EventRecord) => (row.state !== "resolved" && !row.acknowledged_at ? <button class="button small" onClick={() => at.set({ event: row.id })}>Acknowledge</button> : null) }] : []),
 ];
 
 const unitOf = (event: EventRecord, rules: RuleRecord[] | null): string => rules?.find((each) => each.id === event.rule_id)?.unit ?? "";
@@ -114,7 +114,7 @@ function Inside({ event, rule, at }: { event: EventRecord; rule: RuleRecord | un
         <Status kind={open ? SEVERITY_MARKS[event.severity] : "dash"}><b>{event.severity}</b></Status>
         <span class="muted">{event.resolved_at ? `resolved ${ago(event.resolved_at)}` : `${event.state} since ${stamp(event.fired_at ?? event.started_at)}`}</span>
         <div class="grow" />
-        {mayWatch() && <button class="button" onClick={() => at.set({ silence: patternOf(event) })}>Silence</button>}
+        {mayOperate() && <button class="button" onClick={() => at.set({ silence: patternOf(event) })}>Silence</button>}
       </div>
       <p class={open ? "verdict block" : "verdict"}>{sentence(event.message)}</p>
       <Facts of={[
@@ -127,7 +127,7 @@ function Inside({ event, rule, at }: { event: EventRecord; rule: RuleRecord | un
         ...(event.note ? [["Note", event.note] as const] : []),
       ]} />
       {rule && <><section><h3>What it means</h3><p class="muted">{rule.meaning}</p></section><section><h3>What to do</h3><p class="muted">{rule.what_to_do}</p></section></>}
-      {open && !event.acknowledged_at && mayWatch() && <AcknowledgeForm event={event} />}
+      {open && !event.acknowledged_at && mayOperate() && <AcknowledgeForm event={event} />}
     </>
   );
 }

@@ -1,9 +1,8 @@
 /** Alerts: what is active first; rules, silences, and where notifications go. */
-import { who } from "../../api/session";
+import { isTenant, mayOperate } from "../../api/session";
 import { Segments } from "../../components/parts";
 import { flag, oneOf, text, whole } from "../../url/codec";
 import { parameters } from "../../url/route";
-import { mayWatch } from "./access";
 import { Channels } from "./channels";
 import { EventDrawer, Events } from "./events";
 import { Rules } from "./rules";
@@ -25,7 +24,7 @@ const at = parameters("alerts", {
 export type AlertsPlace = typeof at;
 
 export const Tools = () => (
-  <Segments label="What to show" options={who.value?.kind === "tenant key" ? VIEWS.slice(0, 2) : VIEWS} value={at.values.value.view} onChange={(view) => at.set({ view })} />
+  <Segments label="What to show" options={isTenant() ? VIEWS.slice(0, 2) : VIEWS} value={at.values.value.view} onChange={(view) => at.set({ view })} />
 );
 
 export function View() {
@@ -34,7 +33,7 @@ export function View() {
     <>
       {view === "events" ? <Events at={at} /> : view === "rules" ? <Rules at={at} /> : view === "silences" ? <Silences at={at} /> : <Channels />}
       {event !== null && <EventDrawer key={event} id={event} at={at} onClose={() => at.set({ event: null })} />}
-      {silence && mayWatch() && <Silence pattern={silence} onClose={() => at.set({ silence: "" })} onDone={() => at.set({ silence: "", event: null, view: "silences" })} />}
+      {silence && mayOperate() && <Silence pattern={silence} onClose={() => at.set({ silence: "" })} onDone={() => at.set({ silence: "", event: null, view: "silences" })} />}
     </>
   );
 }

@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import { call } from "../../api/client";
 import type { RuleRecord } from "../../api/schema";
+import { mayOperate } from "../../api/session";
 import { Dialog, Fault, useWrite } from "../../components/dialog";
 import { Field, Panel, Status } from "../../components/parts";
 import { Empty, Loaded } from "../../components/states";
@@ -10,7 +11,6 @@ import { counted, duration } from "../../format";
 import { confirm, tell } from "../../state/dialogs";
 import { touch } from "../../state/resource";
 import type { AlertsPlace } from ".";
-import { mayWatch } from "./access";
 import { useRules } from "./events";
 import { ruleName, SEVERITY_MARKS, withUnit } from "./words";
 
@@ -36,12 +36,12 @@ const columns = (edit: (rule: RuleRecord) => void, at: AlertsPlace): Column<Rule
   { id: "for", title: "Watched for", numeric: true, cell: (row) => (row.for_seconds ? duration(row.for_seconds) : <span class="faint">at once</span>), minor: true },
   { id: "active", title: "Active", numeric: true, cell: (row) => (row.active_events ? <a class="link-text" href={at.to({ rule: row.id })}><b>{row.active_events}</b></a> : <span class="faint">0</span>) },
   { id: "meaning", title: "What it means", cell: (row) => <span class="muted wraps">{row.meaning}</span>, minor: true },
-  ...(mayWatch() ? [{ id: "edit", title: "Edit", quiet: true, cell: (row: RuleRecord) => <button class="button small" aria-label={`Edit ${ruleName(row.rule_type)}`} onClick={() => edit(row)}>Edit</button> }] : []),
+  ...(mayOperate() ? [{ id: "edit", title: "Edit", quiet: true, cell: (row: RuleRecord) => <button class="button small" aria-label={`Edit ${ruleName(row.rule_type)}`} onClick={() => edit(row)}>Edit</button> }] : []),
 ];
 
 function Switch({ rule }: { rule: RuleRecord }) {
   return (
-    <button class="switch" role="switch" aria-checked={rule.enabled} aria-label={ruleName(rule.rule_type)} disabled={!mayWatch()} onClick={() => flip(rule)}><i /></button>
+    <button class="switch" role="switch" aria-checked={rule.enabled} aria-label={ruleName(rule.rule_type)} disabled={!mayOperate()} onClick={() => flip(rule)}><i /></button>
   );
 }
 

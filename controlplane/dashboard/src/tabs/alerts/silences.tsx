@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import { call } from "../../api/client";
 import type { RuleRecord, SilenceRecord } from "../../api/schema";
+import { mayOperate } from "../../api/session";
 import { Dialog, Fault, useWrite } from "../../components/dialog";
 import { Icon } from "../../components/icon";
 import { Field, Panel, Segments, Status } from "../../components/parts";
@@ -12,7 +13,6 @@ import { confirm, tell } from "../../state/dialogs";
 import { touch, useResource } from "../../state/resource";
 import { BASE } from "../../url/route";
 import type { AlertsPlace } from ".";
-import { mayWatch } from "./access";
 import { useRules } from "./events";
 import { ruleName } from "./words";
 
@@ -27,7 +27,7 @@ export function Silences({ at }: { at: AlertsPlace }) {
       actions={
         <>
           <Segments label="Which silences" options={[["now", "In force"], ["all", "All"]]} value={ended ? "all" : "now"} onChange={(value) => at.set({ ended: value === "all" })} />
-          {mayWatch() && <button class="button primary" onClick={() => at.set({ silence: "node/*" })}><Icon name="plus" />Silence</button>}
+          {mayOperate() && <button class="button primary" onClick={() => at.set({ silence: "node/*" })}><Icon name="plus" />Silence</button>}
         </>
       }>
       <Loaded of={silences} skeleton={5}>
@@ -45,7 +45,7 @@ const columns = (): Column<SilenceRecord>[] => [
   { id: "reason", title: "Why", cell: (row) => <span title={row.reason}>{row.reason}</span> },
   { id: "by", title: "By", cell: (row) => row.created_by, minor: true },
   { id: "state", title: "State", cell: (row) => <Status kind={row.active ? "dot" : "dash"}>{row.active ? `ends ${ago(row.until)}` : `ended ${ago(row.ended_at ?? row.until)}`}</Status> },
-  ...(mayWatch() ? [{ id: "end", title: "End", quiet: true, cell: (row: SilenceRecord) => (row.active ? <button class="button small" onClick={() => end(row)}>End</button> : null) }] : []),
+  ...(mayOperate() ? [{ id: "end", title: "End", quiet: true, cell: (row: SilenceRecord) => (row.active ? <button class="button small" onClick={() => end(row)}>End</button> : null) }] : []),
 ];
 
 function end(silence: SilenceRecord): void {

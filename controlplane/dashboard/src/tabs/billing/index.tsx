@@ -1,7 +1,7 @@
 /** Billing: what was earned, what was invoiced and paid, what an hour costs. */
 import { call } from "../../api/client";
 import { Figure, Segments } from "../../components/parts";
-import { Loaded } from "../../components/states";
+import { FiguresSkeleton, Loaded } from "../../components/states";
 import { counted, roughMoney } from "../../format";
 import { useLeakage } from "../../state/leakage";
 import { useResource } from "../../state/resource";
@@ -51,9 +51,8 @@ export function View() {
 function Totals() {
   const summary = useResource("/api/billing/summary", () => call("GET /api/billing/summary"), 20_000);
   const leaks = useLeakage().data.value?.totals;
-  const skeleton = <div class="kpis" role="status" aria-busy="true" aria-label="Loading">{[0, 1, 2, 3, 4].map((place) => <div key={place} class="kpi skel" />)}</div>;
   return (
-    <Loaded of={summary} skeleton={skeleton}>
+    <Loaded of={summary} skeleton={<FiguresSkeleton />}>
       {(sums) => {
         const worst = [...sums.tenants].sort((a, b) => b.total_overdue - a.total_overdue)[0];
         return (

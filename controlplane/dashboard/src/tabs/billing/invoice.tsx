@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import { call, download } from "../../api/client";
 import type { InvoiceDetail, InvoiceLine, UnratedTime } from "../../api/schema";
+import { mayOperate } from "../../api/session";
 import { CopyButton } from "../../components/copy";
 import { Dialog, Fault, useWrite } from "../../components/dialog";
 import { Icon } from "../../components/icon";
@@ -11,7 +12,7 @@ import { ago, day, hours, money, stamp } from "../../format";
 import { confirm, tell } from "../../state/dialogs";
 import { touch, useResource } from "../../state/resource";
 import { href } from "../../url/route";
-import { MARKS, mayBill } from "./invoices";
+import { MARKS } from "./invoices";
 
 export const MONEY_PATHS = ["/api/invoices", "/api/billing", "/api/dashboard/revenue", "/api/tenants"];
 
@@ -33,8 +34,8 @@ function Inside({ invoice }: { invoice: InvoiceDetail }) {
         <Status kind={MARKS[invoice.status]}><b>{invoice.status}</b></Status>
         {open && <span class={invoice.status === "overdue" ? "warm" : "muted"}>due {ago(invoice.due_at)}</span>}
         <div class="grow" />
-        {open && mayBill() && <button class="button primary" onClick={() => markPaid(invoice)}>Mark paid</button>}
-        {open && mayBill() && <button class="button" onClick={() => setVoiding(true)}>Void</button>}
+        {open && mayOperate() && <button class="button primary" onClick={() => markPaid(invoice)}>Mark paid</button>}
+        {open && mayOperate() && <button class="button" onClick={() => setVoiding(true)}>Void</button>}
       </div>
       <Facts of={[
         ["Tenant", <a class="link-text" href={href("tenants", `?tenant=${invoice.tenant_id}`)}>{invoice.tenant_name}</a>],

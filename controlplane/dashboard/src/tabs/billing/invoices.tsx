@@ -1,7 +1,7 @@
 /** Invoices, filtered by the address. */
 import { call } from "../../api/client";
 import type { InvoiceRecord } from "../../api/schema";
-import { may, who } from "../../api/session";
+import { mayOperate } from "../../api/session";
 import { Icon } from "../../components/icon";
 import { Panel, Segments, Status, type MarkKind } from "../../components/parts";
 import { Empty, Loaded } from "../../components/states";
@@ -13,9 +13,6 @@ import { BASE, href } from "../../url/route";
 import type { BillingPlace } from ".";
 
 export const MARKS: Record<InvoiceRecord["status"], MarkKind> = { pending: "free", overdue: "tri", paid: "dot", void: "dash" };
-/** Invoices are the operators' to change. */
-export const mayBill = (): boolean => may("write") && who.value?.kind === "key";
-
 export function Invoices({ at }: { at: BillingPlace }) {
   const { status, tenant, q, sort, invoice } = at.values.value;
   const query = { ...(status === "all" ? {} : { status }), ...(tenant === null ? {} : { tenant_id: tenant }) };
@@ -23,7 +20,7 @@ export function Invoices({ at }: { at: BillingPlace }) {
   const tenants = useTenants().data.value;
   return (
     <Panel title="Invoices" class="fills" note={invoices.data.value && counted(invoices.data.value.length, "invoice")}
-      actions={mayBill() && <button class="button primary" onClick={() => at.set({ issue: tenant ?? tenants?.[0]?.id ?? 0 })}><Icon name="plus" />Issue invoice</button>}>
+      actions={mayOperate() && <button class="button primary" onClick={() => at.set({ issue: tenant ?? tenants?.[0]?.id ?? 0 })}><Icon name="plus" />Issue invoice</button>}>
       <div class="toolbar pad-x">
         <input type="search" class="filter" placeholder="Filter by number or tenant" aria-label="Filter invoices" value={q} onInput={(event) => at.set({ q: event.currentTarget.value })} />
         <Segments label="Status" options={[["all", "All"], ["pending", "Pending"], ["overdue", "Overdue"], ["paid", "Paid"], ["void", "Void"]]} value={status} onChange={(value) => at.set({ status: value })} />

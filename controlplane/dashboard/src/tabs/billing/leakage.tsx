@@ -1,7 +1,7 @@
 /** What is lost, with its evidence: idle GPUs that jobs hold, metered against billed, usage that no invoice takes. */
 import type { BillingGap, IdleGpu, Leakage, SilentGpu, UnderusedTenant } from "../../api/schema";
 import { Figure, Panel, Status } from "../../components/parts";
-import { Empty, Loaded } from "../../components/states";
+import { Empty, FiguresSkeleton, Loaded } from "../../components/states";
 import { Table, type Column } from "../../components/table";
 import { clock, count, counted, day, duration, hours, money, percent, roughMoney, stamp } from "../../format";
 import { fleet } from "../../state/fleet";
@@ -10,11 +10,10 @@ import { href } from "../../url/route";
 import type { BillingPlace } from ".";
 
 type HeldGpu = IdleGpu | SilentGpu;
-const skeleton = <div class="kpis" role="status" aria-busy="true" aria-label="Loading">{[0, 1, 2, 3, 4].map((place) => <div key={place} class="kpi skel" />)}</div>;
 
 export function LeakageView({ at }: { at: BillingPlace }) {
   return (
-    <Loaded of={useLeakage()} skeleton={skeleton}>
+    <Loaded of={useLeakage()} skeleton={<FiguresSkeleton />}>
       {(told) => (
         <>
           <Totals of={told} />

@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { call } from "../../api/client";
 import type { RateRecord } from "../../api/schema";
-import { may, who } from "../../api/session";
+import { mayOperate } from "../../api/session";
 import { Dialog, Fault, useWrite } from "../../components/dialog";
 import { Icon } from "../../components/icon";
 import { Field, Panel, Status } from "../../components/parts";
@@ -16,13 +16,11 @@ import { BASE } from "../../url/route";
 
 const price = new Intl.NumberFormat("en-US", { style: "currency", currency: "USD", minimumFractionDigits: 2, maximumFractionDigits: 6 });
 const LATEST_MS = 3_600_000;
-const mayPrice = (): boolean => may("admin") && who.value?.kind === "key";
-
 export function Rates() {
   const [editing, setEditing] = useState<string | null>(null);
   const rates = useResource("/api/rates", () => call("GET /api/rates"), 30_000);
   return (
-    <Panel title="Rates" note="Dollars per GPU-hour" actions={mayPrice() && <button class="button small" onClick={() => setEditing("")}><Icon name="plus" />Set rate</button>}>
+    <Panel title="Rates" note="Dollars per GPU-hour" actions={mayOperate("admin") && <button class="button small" onClick={() => setEditing("")}><Icon name="plus" />Set rate</button>}>
       <Loaded of={rates} skeleton={6}>
         {(rows) => rows.length
           ? <Table label="Rates" columns={columns(setEditing)} rows={rows} rowKey={(row) => row.family} />
@@ -44,7 +42,7 @@ const columns = (edit: (family: string) => void): Column<RateRecord>[] => [
   { id: "family", title: "GPU type", cell: (row) => <b>{row.family}</b> },
   { id: "rate", title: "Rate", numeric: true, cell: (row) => (row.rate_per_hour === null ? <Status kind="tri">unrated</Status> : price.format(row.rate_per_hour)) },
   { id: "since", title: "Since", cell: (row) => (row.effective_from ? Date.parse(row.effective_from) <= 0 ? "the beginning" : <time title={stamp(row.effective_from)}>{ago(row.effective_from)}</time> : <span class="muted">metered, not billed</span>), minor: true },
-  ...(mayPrice() ? [{ id: "edit", title: "Edit", quiet: true, numeric: true, cell: (row: RateRecord) => <button class="button small" aria-label={`Edit the rate of ${row.family}`} onClick={() => edit(row.family)}>Edit</button> }] : []),
+  ...(mayOperate("admin") ? [{ id: "edit", title: "Edit", quiet: true, numeric: true, cell: (row: RateRecord) => <button class="button small" aria-label={`Edit the rate of ${row.family}`} onClick={() => edit(row.family)}>Edit</button> }] : []),
 ];
 
 function Edit({ family: given, rates, onClose }: { family: string; rates: RateRecord[]; onClose: () => void }) {

@@ -1,7 +1,7 @@
 /** Jobs: the queue and what runs, with reasons in words; submit, cancel; the scheduler's log. */
 import { call } from "../../api/client";
 import type { JobRecord } from "../../api/schema";
-import { may, who } from "../../api/session";
+import { isTenant, may } from "../../api/session";
 import { named } from "../../components/brief";
 import { Icon } from "../../components/icon";
 import { Figure, Panel, Segments, Select, Status } from "../../components/parts";
@@ -31,7 +31,7 @@ const at = parameters("jobs", {
 });
 
 export const Tools = () =>
-  who.value?.kind === "tenant key" ? null : (
+  isTenant() ? null : (
     <Segments label="What to show" options={[["jobs", "Jobs"], ["log", "Scheduler's log"]]} value={at.values.value.view} onChange={(view) => at.set({ view })} />
   );
 
@@ -52,7 +52,7 @@ const useMetrics = () => useResource("/api/dashboard/scheduling-metrics", () => 
 /** The place of jobs in the queue of their cluster, from 1 on. A tenant's key sees its own alone, so it can't count. */
 function usePlaces(): Map<number, number> {
   const metrics = useMetrics();
-  if (!metrics || who.value?.kind === "tenant key") return new Map();
+  if (!metrics || isTenant()) return new Map();
   return new Map(metrics.clusters.flatMap((cluster) => cluster.queue.map((job, place) => [job.id, place + 1] as const)));
 }
 
@@ -86,7 +86,7 @@ function List() {
         <input type="search" class="filter" placeholder="Filter by name, reason, submitter" aria-label="Filter jobs" value={q} onInput={(event) => at.set({ q: event.currentTarget.value })} />
         <Segments label="Status" options={[["all", "All"], ...STATUSES.map((each) => [each, title(each)] as const)]} value={status} onChange={(value) => at.set({ status: value })} />
         <Choice label="Cluster" none="All clusters" of={clusters} value={cluster} onChange={(id) => at.set({ cluster: id })} />
-        {who.value?.kind !== "tenant key" && <Choice label="Tenant" none="All tenants" of={tenants} value={tenant} onChange={(id) => at.set({ tenant: id })} />}
+        {!isTenant() && <Choice label="Tenant" none="All tenants" of={tenants} value={tenant} onChange={(id) => at.set({ tenant: id })} />}
         <div class="grow" />
         {may("write") && <button class="button primary" onClick={() => at.set({ submit: true })}><Icon name="plus" />Submit job</button>}
       </div>

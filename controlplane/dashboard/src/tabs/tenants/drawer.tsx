@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import { call, Problem } from "../../api/client";
 import type { BudgetRecord, TenantRecord, TenantUsage } from "../../api/schema";
+import { mayOperate } from "../../api/session";
 import { DayBars } from "../../components/daybars";
 import { Dialog, Fault, useWrite } from "../../components/dialog";
 import { Bar, Facts, Segments, Status } from "../../components/parts";
@@ -11,7 +12,7 @@ import { confirm, tell } from "../../state/dialogs";
 import { touch, useResource } from "../../state/resource";
 import { href } from "../../url/route";
 import { TenantForm } from "./form";
-import { focus, mayChange, Quota } from "./quota";
+import { focus, Quota } from "./quota";
 import { budgetWords, effectOf } from "./words";
 
 type Days = "7" | "30" | "90";
@@ -56,8 +57,8 @@ function About({ tenant, onGone }: { tenant: TenantRecord; onGone: () => void })
         <Status kind={tenant.status === "active" ? "dot" : "dash"}><b>{tenant.status}</b></Status>
         <span class="muted">{tenant.plan_tier}, since {stamp(tenant.created_at).slice(0, 10)}</span>
         <div class="grow" />
-        {mayChange() && <button class="button" onClick={() => setEditing(true)}>Edit</button>}
-        {mayChange() && <button class="button" onClick={() => remove(tenant, false, onGone)}>Delete</button>}
+        {mayOperate() && <button class="button" onClick={() => setEditing(true)}>Edit</button>}
+        {mayOperate() && <button class="button" onClick={() => remove(tenant, false, onGone)}>Delete</button>}
       </div>
       <Bar label="GPUs in use of the quota" value={tenant.gpus_in_use} most={tenant.gpu_quota} />
       <Facts of={[
@@ -89,7 +90,7 @@ function Budget({ id, budget }: { id: number; budget: BudgetRecord }) {
       <div class="toolbar">
         <h3>Budget of {budget.month}</h3>
         <div class="grow" />
-        {typed === null && mayChange() && <button class="button small" onClick={() => setTyped(budget.budget === null ? "" : String(budget.budget))}>{budget.budget === null ? "Set budget" : "Change budget"}</button>}
+        {typed === null && mayOperate() && <button class="button small" onClick={() => setTyped(budget.budget === null ? "" : String(budget.budget))}>{budget.budget === null ? "Set budget" : "Change budget"}</button>}
       </div>
       {budget.budget !== null && <Bar label="Spent of the budget" value={budget.spent} most={budget.budget} warmFrom={0.8} />}
       <p class="muted">{budgetWords(budget)}</p>

@@ -1,5 +1,6 @@
 /** Tenants: quota against use, made, changed and deleted; budget and usage in a drawer. */
 import type { TenantRecord } from "../../api/schema";
+import { mayOperate } from "../../api/session";
 import { Icon } from "../../components/icon";
 import { Bar, Figure, Panel, Select, Status } from "../../components/parts";
 import { Empty, Loaded } from "../../components/states";
@@ -10,7 +11,7 @@ import { flag, oneOf, order, text, whole } from "../../url/codec";
 import { BASE, href, parameters } from "../../url/route";
 import { TenantDrawer } from "./drawer";
 import { TenantForm } from "./form";
-import { mayChange, Quota } from "./quota";
+import { Quota } from "./quota";
 import { shareOf } from "./words";
 
 const PLANS = ["starter", "pro", "growth", "enterprise"] as const;
@@ -33,7 +34,7 @@ export function View() {
         <input type="search" class="filter" placeholder="Filter by name or e-mail" aria-label="Filter tenants" value={q} onInput={(event) => at.set({ q: event.currentTarget.value })} />
         <Select label="Plan" options={[["all", "All plans"], ...PLANS.map((each) => [each, each] as const)]} value={plan} onChange={(value) => at.set({ plan: value })} />
         <div class="grow" />
-        {mayChange() && <button class="button primary" onClick={() => at.set({ create: true })}><Icon name="plus" />Create tenant</button>}
+        {mayOperate() && <button class="button primary" onClick={() => at.set({ create: true })}><Icon name="plus" />Create tenant</button>}
       </div>
       <Panel title="Tenants" class="fills" note="A quota holds for GPUs in use at one time. Lowering one stops nothing that runs.">
         <Loaded of={tenants} skeleton={8}>
@@ -47,7 +48,7 @@ export function View() {
         </Loaded>
       </Panel>
       {tenant !== null && <TenantDrawer key={tenant} id={tenant} days={days} onDays={(value) => at.set({ days: value })} onClose={() => at.set({ tenant: null })} />}
-      {create && mayChange() && <TenantForm onClose={() => at.set({ create: false })} onDone={() => at.set({ create: false })} />}
+      {create && mayOperate() && <TenantForm onClose={() => at.set({ create: false })} onDone={() => at.set({ create: false })} />}
     </>
   );
 }

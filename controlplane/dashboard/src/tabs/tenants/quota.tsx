@@ -2,15 +2,12 @@
 import { useState } from "preact/hooks";
 import { call } from "../../api/client";
 import type { TenantRecord } from "../../api/schema";
-import { may, who } from "../../api/session";
+import { mayOperate } from "../../api/session";
 import { Fault, useWrite } from "../../components/dialog";
 import { count, counted } from "../../format";
 import { confirm, tell } from "../../state/dialogs";
 import { touch } from "../../state/resource";
 import { effectOf } from "./words";
-
-/** Tenants are the operators': a tenant's own key sees itself and changes nothing. */
-export const mayChange = (): boolean => may("write") && who.value?.kind === "key";
 
 export const focus = (field: HTMLInputElement | null): void => field?.focus();
 
@@ -22,7 +19,7 @@ export function Quota({ tenant }: { tenant: TenantRecord }) {
     return (
       <span class="inline">
         <b>{count(tenant.gpu_quota)}</b>
-        {mayChange() && <button class="button ghost small" aria-label={`Change the quota of ${tenant.name}`} onClick={() => setTyped(String(tenant.gpu_quota))}>change</button>}
+        {mayOperate() && <button class="button ghost small" aria-label={`Change the quota of ${tenant.name}`} onClick={() => setTyped(String(tenant.gpu_quota))}>change</button>}
       </span>
     );
   const quota = Number(typed);

@@ -41,6 +41,9 @@ async def test_filter_and_order_are_in_the_address(screen: Screen) -> None:
     await screen.page.get_by_label("Filter keys").fill("alph")
     await expect(labels).to_have_text(["alpha"])
     assert screen.page.url.endswith("/keys?q=alph&sort=label")
+    await screen.page.get_by_label("Filter keys").fill(screen.plane.admin_key)
+    await expect(labels).to_have_text(["the admin"])
+    assert screen.page.url.endswith(f"/keys?q={screen.plane.admin_key[:12]}&sort=label"), "no key in a URL"
 
 
 async def test_what_is_wrong_is_said_at_the_field(screen: Screen) -> None:

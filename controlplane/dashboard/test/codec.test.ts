@@ -20,6 +20,12 @@ describe("a tab's parameters", () => {
     expect(format(FIELDS, { show: "b", q: "" })).toBe("?show=b");
   });
 
+  it("holds no key, whatever is pasted", () => {
+    const key = `gfk_${"0123456789abcdef".repeat(4)}`;
+    expect(format(FIELDS, { q: `${key} ${key}` })).toBe("?q=gfk_01234567+gfk_01234567");
+    expect(format(FIELDS, { q: "gfk_0123" })).toBe("?q=gfk_0123");
+  });
+
   it("comes back the same, whatever the text", () => {
     for (const q of ["&", "=", "#", "%", "+", " ", "ä€𝄞", "?", "<script>", "a\nb", "null"]) {
       const values = { ...INITIAL, q, job: 3, show: "b" } as ReturnType<typeof parse<typeof FIELDS>>;

@@ -2,6 +2,7 @@
 import { call } from "../api/client";
 import type { Target } from "../components/palette";
 import { TABS } from "../tabs";
+import { withoutKeys } from "../url/codec";
 import { href } from "../url/route";
 import { fleet, jobs } from "./fleet";
 
@@ -15,7 +16,7 @@ export function targets(): Promise<Target[]>[] {
 
 /** Where to look for what is typed beyond the targets: there is always a way on. */
 export function beyond(typed: string): Target[] {
-  const words = typed.trim();
+  const words = withoutKeys(typed.trim());
   if (!words) return [];
   const query = encodeURIComponent(words);
   return [

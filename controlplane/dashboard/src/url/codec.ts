@@ -9,8 +9,12 @@ export interface Field<T> {
 export type Fields = Record<string, Field<unknown>>;
 export type Values<F extends Fields> = { [N in keyof F]: F[N] extends Field<infer T> ? T : never };
 
+/** Words without keys that were pasted among them: their prefix is left, which is shown in lists as well. */
+export const withoutKeys = (words: string): string => words.replace(/(gfk_[0-9a-f]{8})[0-9a-f]+/g, "$1");
+
+/** Words, such as a filter's. No key gets into an address, nor into the history, by way of them. */
 export function text(initial = "", most = 200): Field<string> {
-  return { read: (given) => (given.length <= most ? given : undefined), write: (value) => value, initial };
+  return { read: (given) => (given.length <= most ? given : undefined), write: withoutKeys, initial };
 }
 export function oneOf<const T extends string>(choices: readonly T[], initial: NoInfer<T>): Field<T> {
   return { read: (given) => choices.find((choice) => choice === given), write: (value) => value, initial };

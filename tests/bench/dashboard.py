@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from playwright.async_api import Page, async_playwright
+from sqlalchemy import update
 
 from gpuforge_controlplane.migrations import migrate
+from gpuforge_controlplane.storage import schema
 from tests.api.harness import Plane, serving
 from tests.browser.screen import LiveClock
 from tests.dashboard import find_chromium
@@ -47,6 +49,8 @@ async def furnish(plane: Plane, nodes: int) -> None:
     for start in range(0, len(gpus), 10_000):
         samples = [{"gpu_id": gpu, "utilization_pct": gpu % 101} for gpu in gpus[start : start + 10_000]]
         await plane.admin.write("/api/clusters/metrics", {"metrics": samples})
+    async with plane.database.write() as tx:  # a large fleet takes longer than a silence is borne
+        await tx.execute(update(schema.nodes).values(last_heartbeat_at=plane.clock()))
 
 
 async def measure(page: Page, plane: Plane) -> dict[str, Any]:

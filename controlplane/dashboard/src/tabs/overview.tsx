@@ -44,7 +44,7 @@ export function View() {
       <div class="overview-row">
         <Panel title="Allocated vs used" note="the shaded gap is paid-for idle time">{there ? <LentAndUsed /> : <Skeleton lines={5} />}</Panel>
         <Panel title="Needs attention" actions={<a href={href("alerts")}>All alerts</a>}>{there ? <Attention tenants={kpis.data.value?.quota_utilization.tenants ?? []} /> : <Skeleton lines={5} />}</Panel>
-        <Panel title="Tenant quota" actions={<a href={href("tenants")}>Manage</a>}><Quotas kpis={kpis} /></Panel>
+        <Panel title="Tenant quota" actions={<a href={href("tenants")}>{mayOperate() ? "Manage" : "All tenants"}</a>}><Quotas kpis={kpis} /></Panel>
       </div>
     </div>
   );

@@ -31,7 +31,7 @@ export function Invoices({ at }: { at: BillingPlace }) {
           const rows = all.filter((row) => `${row.number} ${row.tenant_name}`.toLowerCase().includes(q.toLowerCase()));
           if (rows.length) return <Table label="Invoices" columns={columns((id) => at.set({ invoice: id }, "push"))} rows={rows} rowKey={(row) => row.id} order={sort} onOrder={(wanted) => at.set({ sort: wanted })} onOpen={(row) => at.set({ invoice: row.id })} marked={(row) => row.id === invoice} />;
           return status !== "all" || tenant !== null || q ? <Empty title="No invoice fits this filter" /> : (
-            <Empty title="No invoices yet" command={`curl -X POST "${BASE}api/tenants/${tenants?.[0]?.id ?? 1}/invoice?days=30" -H "Authorization: Bearer $GPUFORGE_API_KEY"`}>Issue one here, or from a shell:</Empty>
+            <Empty title="No invoices yet" command={`curl -X POST "${BASE}api/tenants/${tenants?.[0]?.id ?? 1}/invoice?days=30" -H "Authorization: Bearer $GPUFORGE_API_KEY"`}>{mayOperate() ? "Issue one here, or from a shell:" : "With an operator's key that may write, from a shell:"}</Empty>
           );
         }}
       </Loaded>

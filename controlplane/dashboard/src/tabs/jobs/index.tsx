@@ -107,7 +107,7 @@ function List() {
 
 const NoJobs = ({ cluster = 1 }: { cluster?: number | undefined }) => (
   <Empty title="No jobs yet" command={`curl -X POST ${BASE}api/jobs -H "Authorization: Bearer $GPUFORGE_API_KEY" -H "Content-Type: application/json" -d '{"cluster_id": ${cluster}, "name": "train", "gpu_count": 1}'`}>
-    Submit one here, or from a shell:
+    {may("write") ? "Submit one here, or from a shell:" : "With a key that may write, from a shell:"}
   </Empty>
 );
 

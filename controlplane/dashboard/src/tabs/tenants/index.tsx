@@ -42,7 +42,7 @@ export function View() {
             const rows = all.filter((row) => (plan === "all" || row.plan_tier === plan) && `${row.name} ${row.contact_email ?? ""}`.toLowerCase().includes(q.toLowerCase()));
             if (rows.length) return <Table label="Tenants" columns={COLUMNS} rows={rows} rowKey={(row) => row.id} order={sort} onOrder={(wanted) => at.set({ sort: wanted })} onOpen={(row) => at.set({ tenant: row.id })} marked={(row) => row.id === tenant} />;
             return all.length ? <Empty title="No tenant fits this filter" /> : (
-              <Empty title="No tenants yet" command={`curl -X POST ${BASE}api/tenants -H "Authorization: Bearer $GPUFORGE_API_KEY" -H "Content-Type: application/json" -d '{"name": "NovAI Labs", "gpu_quota": 8}'`}>Make one here, or from a shell:</Empty>
+              <Empty title="No tenants yet" command={`curl -X POST ${BASE}api/tenants -H "Authorization: Bearer $GPUFORGE_API_KEY" -H "Content-Type: application/json" -d '{"name": "NovAI Labs", "gpu_quota": 8}'`}>{mayOperate() ? "Make one here, or from a shell:" : "With an operator's key that may write, from a shell:"}</Empty>
             );
           }}
         </Loaded>

@@ -31,17 +31,14 @@ from gpuforge_controlplane.loops.rollup import LOOK_S as ROLLUP_LOOK_S
 from gpuforge_controlplane.loops.rollup import Rollup
 from gpuforge_controlplane.loops.runner import running
 from gpuforge_controlplane.loops.schedule import LOOK_S, Schedule
-from gpuforge_controlplane.services import inventory, retention, sample
+from gpuforge_controlplane.services import retention, sample
 from gpuforge_controlplane.services.ingest import Ingest
 from gpuforge_controlplane.services.keys import KeyRing
 from gpuforge_controlplane.services.live import Live
 from gpuforge_controlplane.services.outbound import Outbound
 from gpuforge_controlplane.services.owned import OwnedGpus
 from gpuforge_controlplane.services.payments import PaymentDesk
-from gpuforge_controlplane.services.registration import register_nodes
-from gpuforge_controlplane.services.reports import report_nodes
 from gpuforge_controlplane.services.sample import SampleFleet
-from gpuforge_controlplane.services.submissions import create_jobs
 from gpuforge_controlplane.services.together import Together
 from gpuforge_controlplane.storage.database import Database, schema_revision, throwaway
 from gpuforge_shared.clock import Clock, utc_now
@@ -106,10 +103,7 @@ async def control_plane(settings: ControlPlaneSettings, clock: Clock = utc_now) 
             sample=shown,
             keyring=KeyRing(database, clock),
             ingest=Ingest(database, kept.raw, clock),
-            registrations=Together(database, register_nodes),
-            inventories=Together(database, inventory.register_inventories, inventory.weight),
-            reports=Together(database, report_nodes),
-            submissions=Together(database, create_jobs),
+            together={route.many: Together(database, route.many) for route in ROUTES if route.many},
             observations=Observations(),
             traffic=Traffic(),
             owned=OwnedGpus(),

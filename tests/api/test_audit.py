@@ -157,4 +157,4 @@ def test_the_list_of_exceptions_is_short() -> None:
     from gpuforge_controlplane.api.routes import ROUTES
 
     hot: list[Route] = [route for route in ROUTES if route.path in UNAUDITED]
-    assert [route.hot for route in hot] == [True]
+    assert [route.samples for route in hot] == [True]

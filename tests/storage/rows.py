@@ -19,7 +19,6 @@ from gpuforge_controlplane.storage import leases, snapshots
 from gpuforge_controlplane.storage.database import Connection, Database
 from gpuforge_controlplane.storage.schema import clusters, gpus, job_events, jobs, nodes, tenants
 
-In = TypeVar("In")
 Out = TypeVar("Out")
 
 OPERATOR = Principal(name="operator", kind=Kind.OPERATOR, scopes=closure(("admin",)))
@@ -92,8 +91,8 @@ class Shelf:
 
     async def together(
         self,
-        serve: Callable[[Sequence[tuple[Context, In]]], Awaitable[Sequence[Out]]],
-        *asked: tuple[Principal, In],
+        serve: Callable[[Sequence[Any]], Awaitable[Sequence[Out]]],
+        *asked: tuple[Principal, *tuple[Any, ...]],
     ) -> Sequence[Out]:
         """What a service answers to these requests, `r0` and on, in one transaction."""
 
@@ -101,8 +100,8 @@ class Shelf:
             about: dict[str, Any] = {"tx": tx, "now": self.now, "retention": timedelta(days=1)}
             return await serve(
                 [
-                    (Context(principal=who, request_id=f"r{at}", **about), body)
-                    for at, (who, body) in enumerate(asked)
+                    (Context(principal=who, request_id=f"r{at}", **about), *inputs)
+                    for at, (who, *inputs) in enumerate(asked)
                 ]
             )
 

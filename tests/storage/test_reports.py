@@ -16,7 +16,7 @@ Outcome = ReportAccepted | NotFound
 
 async def report(shelf: Shelf, *asked: tuple[Principal, int, Sequence[dict[str, Any]]]) -> list[object]:
     """What these reports in one transaction open and clear, as GPU and code; a refusal's code."""
-    bodies = [(who, (node_id, NodeReport.model_validate({"gpus": gpus}))) for who, node_id, gpus in asked]
+    bodies = [(who, node_id, NodeReport.model_validate({"gpus": gpus})) for who, node_id, gpus in asked]
     outcomes: Sequence[Outcome] = await shelf.together(report_nodes, *bodies)
     return [
         one.code

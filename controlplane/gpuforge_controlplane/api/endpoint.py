@@ -29,7 +29,7 @@ from gpuforge_controlplane.services.live import Live
 from gpuforge_controlplane.services.outbound import Outbound
 from gpuforge_controlplane.services.owned import OwnedGpus
 from gpuforge_controlplane.services.payments import PaymentDesk
-from gpuforge_controlplane.services.together import Asked, Together
+from gpuforge_controlplane.services.together import Asked, Many, Together
 from gpuforge_controlplane.storage.database import Connection, Database
 from gpuforge_shared.clock import Clock
 from gpuforge_shared.errors import (
@@ -41,9 +41,7 @@ from gpuforge_shared.errors import (
     invalid,
 )
 from gpuforge_shared.wire.base import MAX_ID
-from gpuforge_shared.wire.fleet import GpuRecord, GpuRegister, MetricsBatch, NodeRecord, NodeRegister
-from gpuforge_shared.wire.health import NodeReport, ReportAccepted
-from gpuforge_shared.wire.jobs import JobCreate, JobRecord
+from gpuforge_shared.wire.fleet import MetricsBatch
 
 Demo = Literal["sample", "off", "live"]
 
@@ -63,10 +61,7 @@ class Api:
     sample: Database | None  # the built-in sample fleet, for anonymous readers
     keyring: KeyRing
     ingest: Ingest
-    registrations: Together[NodeRegister, Upserted[NodeRecord]]
-    inventories: Together[GpuRegister, Upserted[list[GpuRecord]]]
-    reports: Together[tuple[int, NodeReport], ReportAccepted]  # of the node of this id
-    submissions: Together[JobCreate, JobRecord]
+    together: Mapping[Many, Together]
     observations: Observations
     traffic: Traffic
     owned: OwnedGpus
@@ -122,8 +117,8 @@ async def answer(api: Api, route: Route, request: web.Request) -> web.StreamResp
         return streamed
     keyed = "Idempotency-Key" in request.headers
     reads = not route.writes or (_is_dry(call) and not keyed)
-    if route.hot and not reads and not keyed:
-        return _render(route, request, _reply(route, await _accept(api, request, caller, call)))
+    if (route.many or route.samples) and not reads and not keyed:
+        return _render(route, request, _reply(route, await _accept(api, route, request, caller, call)))
     if not reads:
         return await _write(api, route, request, caller, call)
     media = _media(route, request)
@@ -181,20 +176,12 @@ def _anonymous(api: Api, route: Route) -> Caller:
     return Caller(principal=principal, database=database, bearer=None, demo=api.demo)
 
 
-async def _accept(api: Api, request: web.Request, caller: Caller, call: Call) -> object:
+async def _accept(api: Api, route: Route, request: web.Request, caller: Caller, call: Call) -> object:
     body = call.inputs["body"]
-    if isinstance(body, MetricsBatch):
+    if route.many is None:
         return await _ingest(api, caller, body)
     context = partial(_context, api, request, caller)
-    if isinstance(body, NodeRegister):
-        return await api.registrations.submit(Asked(body=body, context=context))
-    if isinstance(body, GpuRegister):
-        return await api.inventories.submit(Asked(body=body, context=context))
-    if isinstance(body, NodeReport):
-        (node_id,) = call.ids.values()
-        assert isinstance(node_id, int)
-        return await api.reports.submit(Asked(body=(node_id, body), context=context))
-    return await api.submissions.submit(Asked(body=body, context=context))
+    return await api.together[route.many].submit(Asked(inputs=(*call.ids.values(), body), context=context))
 
 
 async def _ingest(api: Api, caller: Caller, batch: MetricsBatch) -> object:

@@ -11,6 +11,7 @@ import msgspec
 from pydantic import BaseModel
 
 from gpuforge_controlplane.domain.access import Access
+from gpuforge_controlplane.services.together import Many
 from gpuforge_shared.wire.base import NoQuery, Query
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -42,7 +43,8 @@ class Route:
     query: type[Query] = NoQuery
     status: tuple[int, ...] = (200,)  # (201, 200): an upsert
     sealed: str | None = None  # the answer's field with a raw key: never stored, not even for a repeat
-    hot: bool = False  # grouped with others that wait: see services/ingest, services/together
+    many: Many | None = None  # as `service`, of requests that arrive together: see services/together
+    samples: bool = False  # the way of samples, by the thousand a request: see services/ingest
     raw: bool = False  # takes the request and answers a response of its own
     stream: bool = False  # (api, request, caller, query) -> a response that lasts; its caller is known
     events: tuple[tuple[str, Any], ...] = ()  # of a stream of events: what each of them carries, by name

@@ -26,6 +26,7 @@ from gpuforge_controlplane.services import (
     rates,
     registration,
     reports,
+    submissions,
     tenants,
     usage,
 )
@@ -77,8 +78,9 @@ ROUTES: tuple[Route, ...] = (
         service=fleet.get_cluster, answer=fleet_wire.ClusterDetail,
     ),
     Route(
-        method="POST", path="/api/clusters/nodes", tag=_GPU, access=_AGENT_WRITE, status=(201, 200), hot=True,
-        service=registration.register_node, body=fleet_wire.NodeRegister, answer=fleet_wire.NodeRecord,
+        method="POST", path="/api/clusters/nodes", tag=_GPU, access=_AGENT_WRITE, status=(201, 200),
+        service=registration.register_node, many=registration.register_nodes,
+        body=fleet_wire.NodeRegister, answer=fleet_wire.NodeRecord,
     ),
     Route(
         method="GET", path="/api/clusters/nodes/{node_id}", tag=_GPU, access=_AGENT_READ,
@@ -93,19 +95,21 @@ ROUTES: tuple[Route, ...] = (
         service=fleet.retire_node, answer=fleet_wire.NodeRecord,
     ),
     Route(
-        method="POST", path="/api/clusters/nodes/{node_id}/health", tag=_GPU, access=_AGENT_WRITE, hot=True,
-        service=reports.report_health, body=health_wire.NodeReport, answer=health_wire.ReportAccepted,
+        method="POST", path="/api/clusters/nodes/{node_id}/health", tag=_GPU, access=_AGENT_WRITE,
+        service=reports.report_health, many=reports.report_nodes,
+        body=health_wire.NodeReport, answer=health_wire.ReportAccepted,
     ),
     Route(
         method="POST", path="/api/gpus/{gpu_id}/clear-fault", tag=_GPU, access=_WRITE,
         service=health.clear_fault, body=health_wire.FaultClear, answer=health_wire.FaultsCleared,
     ),
     Route(
-        method="POST", path="/api/clusters/gpus", tag=_GPU, access=_AGENT_WRITE, status=(201, 200), hot=True,
-        service=inventory.register_gpus, body=fleet_wire.GpuRegister, answer=list[fleet_wire.GpuRecord],
+        method="POST", path="/api/clusters/gpus", tag=_GPU, access=_AGENT_WRITE, status=(201, 200),
+        service=inventory.register_gpus, many=inventory.register_inventories,
+        body=fleet_wire.GpuRegister, answer=list[fleet_wire.GpuRecord],
     ),
     Route(
-        method="POST", path="/api/clusters/metrics", tag=_GPU, access=_AGENT_WRITE, hot=True,
+        method="POST", path="/api/clusters/metrics", tag=_GPU, access=_AGENT_WRITE, samples=True,
         service=ingest.ingest_metrics, body=fleet_wire.MetricsBatch, answer=fleet_wire.MetricsAccepted,
     ),
     Route(
@@ -138,9 +142,9 @@ ROUTES: tuple[Route, ...] = (
         service=jobs.list_jobs, query=jobs_wire.JobsQuery, answer=list[jobs_wire.JobRecord],
     ),
     Route(
-        method="POST", path="/api/jobs", tag=_JOBS, access=_WRITE_TENANTS, status=(201, 200), hot=True,
-        service=queueing.submit_job, body=jobs_wire.JobCreate, query=jobs_wire.JobSubmit,
-        answer=jobs_wire.JobRecord | jobs_wire.DryRun,
+        method="POST", path="/api/jobs", tag=_JOBS, access=_WRITE_TENANTS, status=(201, 200),
+        service=queueing.submit_job, many=submissions.create_jobs,
+        body=jobs_wire.JobCreate, query=jobs_wire.JobSubmit, answer=jobs_wire.JobRecord | jobs_wire.DryRun,
     ),
     Route(
         method="GET", path="/api/jobs/{job_id}", tag=_JOBS, access=_READ_TENANTS,

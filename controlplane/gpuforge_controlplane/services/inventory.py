@@ -58,11 +58,6 @@ class _Known:
                 self.by_uuid[gpu["uuid"]] = gpu
 
 
-def weight(body: GpuRegister) -> int:
-    """As how many requests it counts where they are grouped: a host has eight GPUs."""
-    return 1 + len(body.gpus) // 16
-
-
 async def register_gpus(ctx: Context, body: GpuRegister) -> Upserted[list[GpuRecord]]:
     """Register GPUs on a node; answers only the records newly created."""
     (outcome,) = await register_inventories([(ctx, body)])

@@ -19,7 +19,7 @@ from gpuforge_shared.wire.health import GpuHealth, GpuReport, NodeReport, Report
 
 XIDS_KEPT = 16  # of a GPU, of any kind; those that are faults are kept for good
 
-Asked = tuple[Context, tuple[int, NodeReport]]  # of the node of this id
+Asked = tuple[Context, int, NodeReport]  # of the node of this id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class _Told:
 
 async def report_health(ctx: Context, node_id: int, body: NodeReport) -> ReportAccepted:
     """Take a node's report of its own health and its GPUs'; a faulty GPU takes no job until it is well."""
-    (outcome,) = await report_nodes([(ctx, (node_id, body))])
+    (outcome,) = await report_nodes([(ctx, node_id, body)])
     if isinstance(outcome, NotFound):
         raise outcome
     return outcome
@@ -44,7 +44,7 @@ async def report_health(ctx: Context, node_id: int, body: NodeReport) -> ReportA
 async def report_nodes(asked: Sequence[Asked]) -> list[ReportAccepted | NotFound]:
     """Take reports in one transaction, that of every context. In order; a refusal is none of the others'."""
     first: dict[int, int] = {}  # by node, the place of its first report: a second looks at what that leaves
-    for place, (_, (node_id, _)) in enumerate(asked):
+    for place, (_, node_id, _) in enumerate(asked):
         first.setdefault(node_id, place)
     places = sorted(first.values())
     done = dict(zip(places, await _take([asked[place] for place in places]), strict=True))
@@ -57,8 +57,8 @@ async def report_nodes(asked: Sequence[Asked]) -> list[ReportAccepted | NotFound
 async def _take(asked: Sequence[Asked]) -> list[ReportAccepted | NotFound]:
     """Reports of as many nodes."""
     tx = asked[0][0].tx
-    nodes = {node["id"]: node for node in await fleet.lock_nodes(tx, [node_id for _, (node_id, _) in asked])}
-    known = [one for one in asked if (node := nodes.get(one[1][0])) and may_see(one[0], node["cluster_id"])]
+    nodes = {node["id"]: node for node in await fleet.lock_nodes(tx, [node_id for _, node_id, _ in asked])}
+    known = [one for one in asked if (node := nodes.get(one[1])) and may_see(one[0], node["cluster_id"])]
     told = {each.node_id: each for each in await _beside(known)}
     gpu_ids = [gpu_id for each in told.values() for gpu_id in each.reports]
     before = await health.of_gpus(tx, gpu_ids)
@@ -69,13 +69,13 @@ async def _take(asked: Sequence[Asked]) -> list[ReportAccepted | NotFound]:
         accepted[node_id] = _accepted(each, *await _judge(each.ctx, each, before, own))
     await health.save_nodes(tx, [_stored_node(each) for each in told.values()])
     await health.save_gpus(tx, [row for each in told.values() for row in _stored_gpus(each, before)])
-    return [accepted.get(node_id) or not_found("node", node_id) for _, (node_id, _) in asked]
+    return [accepted.get(node_id) or not_found("node", node_id) for _, node_id, _ in asked]
 
 
 async def _beside(known: Sequence[Asked]) -> list[_Told]:
     if not known:
         return []
-    cards: dict[int, dict[int, StoredGpu]] = {node_id: {} for _, (node_id, _) in known}
+    cards: dict[int, dict[int, StoredGpu]] = {node_id: {} for _, node_id, _ in known}
     for gpu in await fleet.gpus_of_nodes(known[0][0].tx, list(cards)):
         cards[gpu["node_id"]][gpu["id"]] = gpu
     return [
@@ -86,7 +86,7 @@ async def _beside(known: Sequence[Asked]) -> list[_Told]:
             cards=cards[node_id],
             reports={report["gpu_id"]: report for report in body.gpus if report["gpu_id"] in cards[node_id]},
         )
-        for ctx, (node_id, body) in known
+        for ctx, node_id, body in known
     ]
 
 

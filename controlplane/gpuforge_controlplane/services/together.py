@@ -4,55 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any
 
 from gpuforge_controlplane.services.context import Context
 from gpuforge_controlplane.storage.database import Connection, Database
 from gpuforge_controlplane.storage.grouping import Grouped
 from gpuforge_shared.errors import Unavailable
 
-Body = TypeVar("Body")
-Answer = TypeVar("Answer")
+GROUP = 100  # requests a transaction: other writers wait some 50 ms at most
 
-GROUP = 500  # requests a transaction: other writers wait some 50 ms at most
+# Answers requests in one transaction, that of every context: each is a context, its path's ids and its body.
+# In order, an exception for each that is refused, so that a refusal is none of the others'.
+Many = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked(Generic[Body]):
+class Asked:
     """A request to be served with others; `context` makes its context in their transaction."""
 
-    body: Body
+    inputs: Sequence[object]
     context: Callable[[Connection], Context]
 
 
-class Together(Generic[Body, Answer]):
-    """The way of requests without an Idempotency-Key: a burst pays for few transactions and statements.
+class Together:
+    """The way of requests without an Idempotency-Key: a burst pays for few transactions and statements."""
 
-    `serve` answers requests in one transaction, that of every context: in order, an exception for each that
-    is refused, so that a refusal is none of the others'.
-    """
-
-    def __init__(
-        self,
-        database: Database,
-        serve: Callable[[Sequence[tuple[Context, Body]]], Awaitable[Sequence[Answer | Exception]]],
-        weight: Callable[[Body], int] = lambda _: 1,
-    ) -> None:
-        """`weight`: as how many requests a body counts."""
+    def __init__(self, database: Database, serve: Many) -> None:
         self._database = database
         self._serve = serve
-        self._groups: Grouped[Asked[Body], Answer | Exception] = Grouped(
-            self._run, weight=lambda one: weight(one.body), most=GROUP
-        )
+        self._groups: Grouped[Asked, Any] = Grouped(self._run, weight=lambda _: 1, most=GROUP)
 
-    async def submit(self, one: Asked[Body]) -> Answer:
+    async def submit(self, one: Asked) -> object:
         """The answer, after commit. Raises what the request is refused with."""
         outcome = await self._groups.submit(one)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    async def _run(self, group: Sequence[Asked[Body]]) -> Sequence[Answer | Exception]:
+    async def _run(self, group: Sequence[Asked]) -> Sequence[object]:
         try:
             return await self._in_one(group)
         except Unavailable:
@@ -63,12 +52,12 @@ class Together(Generic[Body, Answer]):
         # Whatever it was belongs to one of them: the others must not pay for it.
         return [await self._alone(one) for one in group]
 
-    async def _in_one(self, group: Sequence[Asked[Body]]) -> Sequence[Answer | Exception]:
+    async def _in_one(self, group: Sequence[Asked]) -> Sequence[object]:
         return await self._database.transact(
-            lambda tx: self._serve([(one.context(tx), one.body) for one in group])
+            lambda tx: self._serve([(one.context(tx), *one.inputs) for one in group])
         )
 
-    async def _alone(self, one: Asked[Body]) -> Answer | Exception:
+    async def _alone(self, one: Asked) -> object:
         try:
             (outcome,) = await self._in_one([one])
         except Exception as error:  # noqa: BLE001  # it is this caller's alone

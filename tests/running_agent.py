@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from gpuforge_agent.app import Supervisor, run_until
@@ -88,11 +88,11 @@ def environment(url: str, key: str, **changes: str) -> Mapping[str, str]:
 
 @contextlib.asynccontextmanager
 async def process(
-    module: str, *arguments: str, env: Mapping[str, str]
+    module: str, *arguments: str, env: Mapping[str, str], within: Sequence[str] = ()
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The command, killed if the test leaves it running."""
+    """The command, killed if the test leaves it running. `within`: a command that becomes its own."""
     command = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, *arguments, env=env,
+        *within, sys.executable, "-m", module, *arguments, env=env,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:

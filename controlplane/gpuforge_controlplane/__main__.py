@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import errno
 import logging
+import resource
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,6 +19,7 @@ from gpuforge_shared.imports import no_garbage
 from gpuforge_shared.settings import SettingsError, add_flags, flags_of
 
 OK, FAILED, USAGE = 0, 1, 2
+OPEN_FILES = 65_536  # systemd/gpuforge-controlplane.service has the same
 
 _EPILOG = """\
 Settings come from --config FILE (TOML), then GPUFORGE_... variables, then flags; later ones win.
@@ -65,6 +67,7 @@ async def _serve(settings: ControlPlaneSettings, _: argparse.Namespace) -> int:
             f"port {settings.port} on {settings.host} is taken; choose another: --port {settings.port + 1}",
             FAILED,
         )
+    _hold_many_connections()
     with no_garbage():
         from gpuforge_controlplane.app import SchemaError, serve
 
@@ -88,6 +91,13 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.close()
         raise
     return listening
+
+
+def _hold_many_connections() -> None:
+    """As many open files as the unit asks for, where the host allows them: a shell's usual 1,024 are gone
+    with the thousandth agent."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(now, min(OPEN_FILES, most)), most))
 
 
 async def _migrate(settings: ControlPlaneSettings, _: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -25,10 +25,12 @@ ON_POSTGRESQL = pytest.mark.parametrize("dialect", ["postgresql"], indirect=True
 
 
 @contextlib.asynccontextmanager
-async def serving(url: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+async def serving(
+    url: str, within: Sequence[str] = ()
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
     """The process, and the port it serves."""
     env = {**environment("", ""), "GPUFORGE_DATABASE_URL": url}
-    async with process("gpuforge_controlplane", "serve", "--port", "0", env=env) as server:
+    async with process("gpuforge_controlplane", "serve", "--port", "0", env=env, within=within) as server:
         assert server.stderr
         async for line in server.stderr:
             event = json.loads(line)
@@ -92,6 +94,18 @@ async def test_open_streams_do_not_hold_up_the_stop(migrated_database_url: str) 
     events = [json.loads(line) for line in rest.splitlines()]
     assert (server.returncode, events[-1]["event"]) == (0, "stopped")
     assert not [event for event in events if "exception" in event]
+
+
+@ON_SQLITE
+async def test_a_shells_few_open_files_do_not_limit_connections(migrated_database_url: str) -> None:
+    async with serving(migrated_database_url, within=("prlimit", "--nofile=128:1024")) as (_, port):
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(300)]
+        for reader, writer in (idle[0], idle[-1]):
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            async with asyncio.timeout(20):
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        for _, writer in idle:
+            writer.close()
 
 
 async def _refused(port: int) -> None:

@@ -42,24 +42,20 @@ async def register_nodes(asked: Sequence[Asked]) -> list[Upserted[NodeRecord] | 
     outcomes: list[Upserted[NodeRecord] | GPUForgeError] = []
     for ctx, body in asked:
         name = _name(body)
-        before = known.get(name)
-        if not may_see(ctx, body.cluster_id):
-            outcomes.append(not_found("cluster", body.cluster_id))
+        fresh = made.pop(name, None) if may_see(ctx, body.cluster_id) else None
+        try:
+            before = _open_to(ctx, body, fresh or known.get(name))
+        except GPUForgeError as refusal:
+            outcomes.append(refusal)
             continue
-        if name in made:
-            known[name] = made.pop(name)
-            audited.append(ctx.audit_row("node.create", "node", known[name]["id"], after=known[name]))
-        elif before is None:
-            outcomes.append(not_found("cluster", body.cluster_id))
-            continue
-        elif before["retired_at"] is not None:
-            outcomes.append(_retired(before))
-            continue
-        else:
+        if fresh is None:
             known[name] = _after(ctx, body, before)
             audited += _news(ctx, before, known[name])
             heard.add(name)
-        outcomes.append(Upserted(node_record(ctx, known[name]), created=before is None))
+        else:
+            known[name] = fresh
+            audited.append(ctx.audit_row("node.create", "node", fresh["id"], after=fresh))
+        outcomes.append(Upserted(node_record(ctx, known[name]), created=fresh is not None))
     await fleet.hear_nodes(tx, [known[name] for name in sorted(heard)])
     await audit.append_all(tx, audited)
     return outcomes
@@ -106,12 +102,17 @@ def _news(ctx: Context, before: StoredNode, after: StoredNode) -> list[Row]:
     return []
 
 
-def _retired(node: StoredNode) -> Conflict:
-    return Conflict(
-        f"node {node['id']} ({node['hostname']}) was retired; stop its agent, or bring it back with "
-        f'PATCH /api/clusters/nodes/{node["id"]} {{"state": "active"}}',
-        code="node_retired",
-    )
+def _open_to(ctx: Context, body: NodeRegister, node: StoredNode | None) -> StoredNode:
+    """The node, if the caller may speak for it. Raises NotFound, or Conflict for one that was retired."""
+    if node is None or not may_see(ctx, body.cluster_id):
+        raise not_found("cluster", body.cluster_id)
+    if node["retired_at"] is not None:
+        raise Conflict(
+            f"node {node['id']} ({node['hostname']}) was retired; stop its agent, or bring it back with "
+            f'PATCH /api/clusters/nodes/{node["id"]} {{"state": "active"}}',
+            code="node_retired",
+        )
+    return node
 
 
 def _name(body: NodeRegister) -> _Name:

@@ -2,7 +2,7 @@
 
 import contextlib
 
-from gpuforge_controlplane.api.traffic import BACK_WITHIN_S, MOST
+from gpuforge_controlplane.api.traffic import BACK_WITHIN_S, MOST, ROOM
 from tests.api.harness import ON_SQLITE, Plane, Site
 
 
@@ -21,6 +21,10 @@ async def test_who_comes_when_too_many_wait_is_sent_away_for_a_while(plane: Plan
         seconds = {int(answer.headers["Retry-After"]) for answer in refused}
         assert BACK_WITHIN_S[0] <= min(seconds) < max(seconds) <= BACK_WITHIN_S[1]  # not all of them at once
         assert (await plane.admin.get("/healthz")).status == 200  # this server is well, only busy
+        assert (await plane.admin.get("/api/tenants")).status == 200  # which no agent asks for
         with plane.api.traffic.lasting():  # a reader of the stream waits for nothing
             assert (await site.agent.post("/api/clusters/nodes", beat)).status == 200
+        for _ in range(ROOM):
+            waiting.enter_context(plane.api.traffic.passing())
+        assert (await plane.admin.get("/api/tenants")).status == 503
     assert (await site.agent.post("/api/clusters/nodes", beat)).status == 200

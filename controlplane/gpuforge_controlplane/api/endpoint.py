@@ -107,7 +107,7 @@ async def answer(api: Api, route: Route, request: web.Request) -> web.StreamResp
     if route.raw:
         response: web.StreamResponse = await route.service(api, request)
         return response
-    api.traffic.admit()
+    api.traffic.admit(agents=route.access is not None and route.access.agents)
     caller = await authenticate(api, route, request)
     request[DEMO] = caller.demo
     call = _parse(route, request, await read_body(request) if route.body else b"")

@@ -12,6 +12,7 @@ from gpuforge_shared.errors import Unavailable
 # So many are answered within seconds. A request that waits for longer than its caller does is served in vain,
 # and holds up others until they are, too: of 12,500 agents that started at once hardly any ever got in.
 MOST = 2_000
+ROOM = 1_000  # more, for what only people and their programs ask: agents fill no dashboard's place
 BACK_WITHIN_S = (2.0, 12.0)  # those who are sent away come back spread over this
 
 
@@ -50,9 +51,9 @@ class Traffic:
         finally:
             self._lasting -= 1
 
-    def admit(self) -> None:
-        """Raises Unavailable where more is in flight than can be answered in time."""
-        if self._in_flight - self._lasting > MOST:
+    def admit(self, *, agents: bool) -> None:
+        """Raises Unavailable where more is in flight than can be answered in time. `agents`: may ask, too."""
+        if self._in_flight - self._lasting > (MOST if agents else MOST + ROOM):
             again = random.uniform(*BACK_WITHIN_S)  # noqa: S311  # no secret
             raise Unavailable("more requests arrive than can be answered; send this again", retry_after=again)
 

@@ -74,7 +74,7 @@ class Screen:
             assert not found, f"axe, {theme} theme:\n" + "\n".join(found)
 
     async def see_told(self, words: str) -> None:
-        """A message is there for eyes, too: over the drawer or dialog that is open."""
+        """A message is there for eyes, too, over the drawer or dialog that is open, and goes when it is told to."""
         toast = self.page.locator(".toast", has_text=words)
         await expect(toast).to_be_visible()
         box = await toast.bounding_box()
@@ -83,6 +83,8 @@ class Screen:
         await toast.evaluate("toast => toast.style.visibility = 'hidden'")
         assert shown != await self.page.screenshot(clip=box), f"“{words}” lies behind something"
         await toast.evaluate("toast => toast.style.visibility = ''")
+        await toast.get_by_role("button", name="Dismiss").click(timeout=3_000)
+        await expect(toast).to_have_count(0)
 
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name, exact=True)

@@ -1,5 +1,6 @@
 /** Dialogs on the browser's own <dialog>: it keeps the focus inside, closes on Esc and gives the focus back. */
 import type { ComponentChildren, TargetedEvent } from "preact";
+import { signal } from "@preact/signals";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Problem } from "../api/client";
 import { confirmation, dismiss, tell, toasts, type Confirmation } from "../state/dialogs";
@@ -15,16 +16,22 @@ interface DialogProps {
   children: ComponentChildren;
 }
 
+/** The boxes of those that are open, the topmost last. */
+const open = signal<readonly object[]>([]);
+
 export function Dialog({ title, onClose, closable = true, side = false, children }: DialogProps) {
   const box = useRef<HTMLDialogElement>(null);
   // before the next key press is told of, not after the next paint: who types at once after Ctrl K loses nothing
   useLayoutEffect(() => {
     const opener = document.activeElement;
     box.current?.showModal();
-    toasts.value = [...toasts.peek()]; // what was just told stays above this
+    open.value = [...open.peek(), box];
     const wanted = box.current?.querySelector<HTMLElement>("[autofocus]");
     wanted?.focus();
-    return () => (opener as HTMLElement | null)?.focus?.();
+    return () => {
+      open.value = open.peek().filter((each) => each !== box);
+      (opener as HTMLElement | null)?.focus?.();
+    };
   }, []);
   const cancel = (event: TargetedEvent<HTMLDialogElement>) => {
     event.preventDefault();
@@ -42,6 +49,7 @@ export function Dialog({ title, onClose, closable = true, side = false, children
         </header>
         {children}
       </div>
+      <Toasts over={box} />
     </dialog>
   );
 }
@@ -102,22 +110,21 @@ function Confirm({ wanted }: { wanted: Confirmation }) {
 
 export const Confirmations = () => (confirmation.value ? <Confirm wanted={confirmation.value} /> : null);
 
-/** Above whatever is open: what a write did is often told over the drawer that it was made in. */
-export function Toasts() {
+/** What a write did is often told over the drawer that it was made in: messages belong to the topmost dialog, since all
+ *  else can be neither clicked nor read out while one is open. As a popover they lie over its contents. */
+export function Toasts({ over = null }: { over?: object | null }) {
   const box = useRef<HTMLDivElement>(null);
-  const shown = toasts.value;
-  useLayoutEffect(() => {
-    box.current?.hidePopover();
-    if (shown.length) box.current?.showPopover(); // the last one that is shown lies on top
-  }, [shown]);
+  const onTop = (open.value.at(-1) ?? null) === over;
+  useLayoutEffect(() => box.current?.showPopover(), [onTop]);
+  if (!onTop) return null;
   return (
     <div class="toasts" popover="manual" ref={box} role="region" aria-label="Messages">
       <div aria-live="polite">
-        {shown.map((toast) => (
+        {toasts.value.map((toast) => (
           <div key={toast.id} class={`toast ${toast.kind}`}>
             <Icon name={toast.kind === "good" ? "check" : "warn"} />
             <span>{toast.text}</span>
-            <button class="button ghost" aria-label="Dismiss" onClick={() => dismiss(toast.id)}><Icon name="close" /></button>
+            <button type="button" class="button ghost" aria-label="Dismiss" onClick={() => dismiss(toast.id)}><Icon name="close" /></button>
           </div>
         ))}
       </div>

@@ -11,20 +11,20 @@ async def test_who_comes_when_too_many_wait_is_sent_away_for_a_while(plane: Plan
     beat = {"cluster_id": site.cluster_id, "hostname": "east-01"}
     with contextlib.ExitStack() as waiting:
         for _ in range(MOST - 1):
-            waiting.enter_context(plane.api.traffic.passing())
+            waiting.enter_context(plane.api.traffic.served(agent=True))
         assert (await site.agent.post("/api/clusters/nodes", beat)).status == 200
-        waiting.enter_context(plane.api.traffic.passing())
+        waiting.enter_context(plane.api.traffic.served(agent=True))
         before = await plane.contents()
         refused = [await site.agent.post("/api/clusters/nodes", beat) for _ in range(20)]
         assert {(answer.status, answer.code) for answer in refused} == {(503, "unavailable")}
         assert await plane.contents() == before
         seconds = {int(answer.headers["Retry-After"]) for answer in refused}
         assert BACK_WITHIN_S[0] <= min(seconds) < max(seconds) <= BACK_WITHIN_S[1]  # not all of them at once
-        assert (await plane.admin.get("/healthz")).status == 200  # this server is well, only busy
-        assert (await plane.admin.get("/api/tenants")).status == 200  # which no agent asks for
-        with plane.api.traffic.lasting():  # a reader of the stream waits for nothing
-            assert (await site.agent.post("/api/clusters/nodes", beat)).status == 200
+        for path in ("/healthz", "/api/whoami", "/api/clusters"):  # people come in, and all is well
+            assert (await plane.admin.get(path)).status == 200, path
+        assert (await plane.holder("gfk_" + "0" * 64).get("/api/whoami")).status == 401
         for _ in range(ROOM):
-            waiting.enter_context(plane.api.traffic.passing())
-        assert (await plane.admin.get("/api/tenants")).status == 503
+            waiting.enter_context(plane.api.traffic.served(agent=False))
+        assert (await plane.admin.get("/api/whoami")).status == 503
+        assert (await plane.admin.get("/healthz")).status == 200  # this server is well, only busy
     assert (await site.agent.post("/api/clusters/nodes", beat)).status == 200

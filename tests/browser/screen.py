@@ -74,7 +74,7 @@ class Screen:
             assert not found, f"axe, {theme} theme:\n" + "\n".join(found)
 
     async def see_told(self, words: str) -> None:
-        """A message is there for eyes, too, over the drawer or dialog that is open, and goes when it is told to."""
+        """A message is there for eyes, too, over the dialog that is open, and goes when it is told to."""
         toast = self.page.locator(".toast", has_text=words)
         await expect(toast).to_be_visible()
         box = await toast.bounding_box()

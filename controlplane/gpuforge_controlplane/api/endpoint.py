@@ -107,14 +107,19 @@ async def answer(api: Api, route: Route, request: web.Request) -> web.StreamResp
     if route.raw:
         response: web.StreamResponse = await route.service(api, request)
         return response
-    api.traffic.admit(agents=route.access is not None and route.access.agents)
     caller = await authenticate(api, route, request)
     request[DEMO] = caller.demo
     call = _parse(route, request, await read_body(request) if route.body else b"")
     if route.stream:
-        with api.traffic.lasting():
-            streamed: web.StreamResponse = await route.service(api, request, caller, call.inputs["query"])
+        streamed: web.StreamResponse = await route.service(api, request, caller, call.inputs["query"])
         return streamed
+    with api.traffic.served(agent=caller.principal.kind is Kind.CLUSTER):
+        return await _served(api, route, request, caller, call)
+
+
+async def _served(
+    api: Api, route: Route, request: web.Request, caller: Caller, call: Call
+) -> web.StreamResponse:
     keyed = "Idempotency-Key" in request.headers
     reads = not route.writes or (_is_dry(call) and not keyed)
     if (route.many or route.samples) and not reads and not keyed:

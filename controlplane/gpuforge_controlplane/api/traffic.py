@@ -12,7 +12,7 @@ from gpuforge_shared.errors import Unavailable
 # So many are answered within seconds. A request that waits for longer than its caller does is served in vain,
 # and holds up others until they are, too: of 12,500 agents that started at once hardly any ever got in.
 MOST = 2_000
-ROOM = 1_000  # more, for what only people and their programs ask: agents fill no dashboard's place
+ROOM = 1_000  # more, for people and their programs: agents fill no dashboard's place
 BACK_WITHIN_S = (2.0, 12.0)  # those who are sent away come back spread over this
 
 
@@ -26,7 +26,7 @@ class Traffic:
     def __init__(self) -> None:
         self.stopping = False  # connections are closed after their answer
         self._in_flight = 0
-        self._lasting = 0
+        self._served = 0
         self._nobody = asyncio.Event()
         self._nobody.set()
 
@@ -43,19 +43,17 @@ class Traffic:
                 self._nobody.set()
 
     @contextmanager
-    def lasting(self) -> Iterator[None]:
-        """One of the requests in flight lasts for as long as its reader likes."""
-        self._lasting += 1
+    def served(self, *, agent: bool) -> Iterator[None]:
+        """One request has arrived whole, from somebody who may ask, and is being answered. Raises Unavailable
+        where more are than can be in time."""
+        if self._served >= (MOST if agent else MOST + ROOM):
+            again = random.uniform(*BACK_WITHIN_S)  # noqa: S311  # no secret
+            raise Unavailable("more requests arrive than can be answered; send this again", retry_after=again)
+        self._served += 1
         try:
             yield
         finally:
-            self._lasting -= 1
-
-    def admit(self, *, agents: bool) -> None:
-        """Raises Unavailable where more is in flight than can be answered in time. `agents`: may ask, too."""
-        if self._in_flight - self._lasting > (MOST if agents else MOST + ROOM):
-            again = random.uniform(*BACK_WITHIN_S)  # noqa: S311  # no secret
-            raise Unavailable("more requests arrive than can be answered; send this again", retry_after=again)
+            self._served -= 1
 
     async def ends(self, within_s: float) -> None:
         """Return when no request is in flight, after `within_s` seconds at the latest."""

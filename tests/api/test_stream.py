@@ -436,7 +436,9 @@ async def test_who_takes_nothing_is_cut_off_and_holds_up_nobody(
 
 async def _deaf(plane: Plane) -> socket.socket:
     """A reader who has been let in, and takes nothing any more."""
-    deaf = socket.create_connection(("127.0.0.1", plane.port))
+    deaf = socket.socket()
+    deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # or the kernel takes megabytes for it
+    deaf.connect(("127.0.0.1", plane.port))
     deaf.setblocking(False)
     loop = asyncio.get_running_loop()
     asks = f"GET /api/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {plane.admin_key}\r\n\r\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ from gpuforge_controlplane.services.context import Context
 from gpuforge_controlplane.services.fleet import may_see
 from gpuforge_controlplane.services.health import fault_record
 from gpuforge_controlplane.storage import fleet, health
+from gpuforge_controlplane.storage.database import Connection
 from gpuforge_controlplane.storage.fleet import StoredGpu
 from gpuforge_controlplane.storage.health import StoredFault, StoredGpuHealth, StoredNodeHealth
 from gpuforge_shared.errors import NotFound, not_found
@@ -64,9 +65,15 @@ async def _take(asked: Sequence[Asked]) -> list[ReportAccepted | NotFound]:
     before = await health.of_gpus(tx, gpu_ids)
     on_record = await health.open_faults(tx, gpu_ids)
     accepted: dict[int, ReportAccepted] = {}
+    still_open = {fault["id"]: fault["gpu_id"] for fault in on_record}
     for node_id, each in sorted(told.items()):
         own = [fault for fault in on_record if fault["gpu_id"] in each.reports]
-        accepted[node_id] = _accepted(each, *await _judge(each.ctx, each, before, own))
+        opened, cleared = await _judge(each, before, own)
+        accepted[node_id] = _accepted(each, opened, cleared)
+        for fault in cleared:
+            del still_open[fault["id"]]
+        still_open |= {fault["id"]: fault["gpu_id"] for fault in opened}
+    await _set_statuses(tx, told.values(), set(still_open.values()))
     await health.save_nodes(tx, [_stored_node(each) for each in told.values()])
     await health.save_gpus(tx, [row for each in told.values() for row in _stored_gpus(each, before)])
     return [accepted.get(node_id) or not_found("node", node_id) for _, node_id, _ in asked]
@@ -100,9 +107,10 @@ def _accepted(told: _Told, opened: Sequence[StoredFault], cleared: Sequence[Stor
 
 
 async def _judge(
-    ctx: Context, told: _Told, before: Mapping[int, StoredGpuHealth], on_record: Sequence[StoredFault]
+    told: _Told, before: Mapping[int, StoredGpuHealth], on_record: Sequence[StoredFault]
 ) -> tuple[list[StoredFault], list[StoredFault]]:
     """Begin and end faults of a node's GPUs as its reports say; which ones. `on_record`: that are open."""
+    ctx = told.ctx
     opened: list[StoredFault] = []
     ended: list[int] = []
     for gpu_id, report in told.reports.items():
@@ -116,17 +124,16 @@ async def _judge(
         await ctx.audit("gpu.fault", "gpu", fault["gpu_id"], after=fault_record(fault))
     for fault in cleared:
         await ctx.audit("gpu.fault_end", "gpu", fault["gpu_id"], after=fault_record(fault))
-    still_open = [fault for fault in on_record if fault["id"] not in ended]
-    await _set_statuses(ctx, told, {fault["gpu_id"] for fault in (*still_open, *opened)})
     return opened, cleared
 
 
-async def _set_statuses(ctx: Context, told: _Told, faulty: set[int]) -> None:
-    out = {gpu_id for gpu_id in told.reports if told.cards[gpu_id]["status"] == "unhealthy"}
+async def _set_statuses(tx: Connection, told: Collection[_Told], faulty: set[int]) -> None:
+    """Of all nodes at once, in order of id, as samples come: none waits for another in a circle."""
+    out = {gpu_id for each in told for gpu_id in each.reports if each.cards[gpu_id]["status"] == "unhealthy"}
     if fallen := sorted(faulty - out):
-        await health.set_unhealthy(ctx.tx, fallen)
+        await health.set_unhealthy(tx, fallen)
     if well := sorted(out - faulty):
-        await health.set_well(ctx.tx, well)
+        await health.set_well(tx, well)
 
 
 def condition_of(report: GpuReport) -> Condition:

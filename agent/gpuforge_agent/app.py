@@ -48,6 +48,7 @@ SYNC_S = 30.0  # what a power cut costs at most of the samples that wait
 FRESH_S = 30.0  # or three intervals: older readings are not shown to Prometheus
 DRIVER_S = 5.0  # between two looks for a driver that came after us
 LAST_DELIVERY_S = 3.0  # how long a stop may take for what is still in the queue
+LAST_SYNC_S = 2.0  # … and for the disk to keep it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +131,10 @@ class Node:
                     await self.pusher.deliver_once()
         finally:
             await self.sampler.close()
-            await self.spool.sync()
+            # a disk that hangs would hold the end up until systemd's SIGKILL, and that keeps no more of it
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_SYNC_S):
+                    await self.spool.sync()
             self.spool.close()
 
 

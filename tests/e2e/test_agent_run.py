@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -109,6 +110,26 @@ async def test_a_stop_does_not_wait_for_a_control_plane_that_hangs(
             await agent.clock.more(5)
         released.set()  # only now: the agent was gone before anything answered
     assert plane.metrics == []
+
+
+async def test_a_stop_does_not_wait_for_a_disk_that_hangs(
+    free_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "LAST_SYNC_S", 0.05)
+    reached, released = threading.Event(), threading.Event()
+
+    def hang(_: list[Path]) -> None:
+        reached.set()
+        released.wait()
+
+    monkeypatch.setattr("gpuforge_agent.disk_spool.put_on_disk", hang)
+    agent = RunningAgent(f"http://127.0.0.1:{free_port}", KEY, state_dir=str(tmp_path))
+    try:
+        async with agent.running():
+            await agent.clock.more(5)
+        assert reached.is_set()
+    finally:
+        released.set()
 
 
 async def test_a_loop_that_breaks_ends_the_agent(

@@ -53,8 +53,8 @@ class Deadlines:
     start_s: float = 15.0
     """From the launch of the reader to its first word."""
     open_s: float = 15.0
-    """Opening NVML, or finding one GPU: seconds each where persistence mode is off. Opening has twice as long
-    each time after it took too long, eight times at most."""
+    """Opening NVML, or finding one GPU: seconds each where persistence mode is off. A reader's first
+    call has twice as long each time after one took too long to open, eight times at most."""
     step_s: float = 2.0
     """Reading one GPU."""
     call_s: float = 20.0
@@ -112,11 +112,16 @@ class Child:
     """One reader process. After anything but Done it is of no more use and must be ended."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, deadlines: Deadlines, avoided: frozenset[int]
+        self,
+        process: asyncio.subprocess.Process,
+        deadlines: Deadlines,
+        first_open_s: float,
+        avoided: frozenset[int],
     ) -> None:
         """Use `launch`."""
         self._process = process
         self._deadlines = deadlines
+        self._first_open_s = first_open_s
         self._subject: str | None = SESSION
         self._started = False
         self._opened = False
@@ -131,8 +136,13 @@ class Child:
         known: Iterable[GpuIdentity],
         avoid: Collection[int],
         deadlines: Deadlines,
+        *,
+        first_open_s: float,
     ) -> Self:
-        """Start a reader. Raises OSError where the host has no process left."""
+        """Start a reader. Raises OSError where the host has no process left.
+
+        `first_open_s`: in place of `deadlines.open_s` until it answered once.
+        """
         path = (entry or "." for entry in sys.path)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", "-c", _BOOT, str(os.getpid()), *path),
@@ -141,7 +151,7 @@ class Child:
             limit=_LONGEST_LINE,
             start_new_session=True,  # a Ctrl-C is the agent's to handle; the reader ends with it
         )
-        child = cls(process, deadlines, frozenset(avoid))
+        child = cls(process, deadlines, first_open_s, frozenset(avoid))
         seen = [asdict(gpu) for gpu in known]
         opening = {**asdict(settings), "known": seen, "avoid_slots": sorted(avoid)}
         child._send(opening)
@@ -218,7 +228,10 @@ class Child:
             return self._deadlines.start_s
         subject = self._subject
         opening = subject is not None and (subject == SESSION or slot_of(subject) is not None)
-        return self._deadlines.open_s if opening else self._deadlines.step_s
+        if not opening:
+            return self._deadlines.step_s
+        # what hangs once all was open is not the slow opening that the patience was for
+        return self._deadlines.open_s if self._opened else self._first_open_s
 
     async def _receive(self) -> _Message | Reason:
         assert self._process.stdout is not None

@@ -290,19 +290,23 @@ class ChildCollector:
                 return self._note(Stopped(subject=SESSION, reason=fault.reason), fault)
             try:
                 self._child = await Child.launch(
-                    self._settings, self._known.values(), self._avoided_slots(), self._patience()
+                    self._settings,
+                    self._known.values(),
+                    self._avoided_slots(),
+                    self._deadlines,
+                    first_open_s=self._first_open_s(),
                 )
             except OSError as error:
                 fault = Fault(reason=Reason.READER_DIED, detail=f"the reader cannot be started: {error}")
                 return self._note(Stopped(subject=SESSION, reason=fault.reason), fault)
         return self._child
 
-    def _patience(self) -> Deadlines:
+    def _first_open_s(self) -> float:
         """Longer for an NVML that took too long to open: many GPUs without persistence mode take a minute."""
         if self._setbacks.reason(SESSION) is not Reason.HUNG:
-            return self._deadlines
-        longer = 2 ** min(self._setbacks.failures(SESSION), MOST_DOUBLINGS)
-        return replace(self._deadlines, open_s=self._deadlines.open_s * longer)
+            return self._deadlines.open_s
+        longer = 2.0 ** min(self._setbacks.failures(SESSION), MOST_DOUBLINGS)
+        return self._deadlines.open_s * longer
 
     async def _discard(self) -> None:
         child, self._child = self._child, None

@@ -1,5 +1,6 @@
 """The lines between agent and reader: what each sequence means to the agent, and what the reader writes."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -35,7 +36,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def ask(*lines: str) -> tuple[Done | Stopped, list[Answer]]:
     settings = NvmlSettings(library="\n".join(lines))
-    child = await Child.launch(settings, [], [], Deadlines())
+    child = await Child.launch(settings, [], [], Deadlines(), first_open_s=15.0)
     taken: list[Answer] = []
     answer = await child.ask(Request(call="read"), taken.append, time.monotonic() + 60.0)
     assert await child.end()
@@ -106,13 +107,32 @@ async def test_what_the_lines_mean(lines: list[str], answer: Done | Stopped, tak
 async def test_past_its_end_a_call_keeps_what_it_has_and_goes_no_further_but_a_readers_first() -> None:
     lines = [ENTER_SLOT, READ, DONE, READ, READ, DONE, ""]
     settings = NvmlSettings(library="\n".join(lines))
-    child = await Child.launch(settings, [], [], Deadlines())
+    child = await Child.launch(settings, [], [], Deadlines(), first_open_s=15.0)
     taken: list[Answer] = []
     past = time.monotonic() - 1.0
     assert await child.ask(Request(call="read"), taken.append, past) == Done(inventory=None, fault=None)
     stopped = Stopped(subject=None, reason=Reason.NOT_REACHED)
     assert await child.ask(Request(call="read"), taken.append, past) == stopped
     assert taken == [READING] * 2
+    assert await child.end()
+
+
+async def test_a_slot_that_hangs_in_a_reader_that_was_given_long_to_open_is_not_given_as_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stays = (
+        "import sys, json; opening = json.loads(sys.stdin.readline()); print(opening['library'], flush=True);"
+        "sys.stdin.read()"
+    )
+    monkeypatch.setattr(child_module, "_BOOT", stays)
+    settings = NvmlSettings(library=f"{ENTER_SESSION}\n{DONE}\n{ENTER_SLOT}")
+    child = await Child.launch(settings, [], [], Deadlines(open_s=0.05), first_open_s=3600.0)
+    taken: list[Answer] = []
+    ends_at = time.monotonic() + 60.0
+    assert await child.ask(Request(call="read"), taken.append, ends_at) == Done(inventory=None, fault=None)
+    async with asyncio.timeout(20):
+        stopped = await child.ask(Request(call="read"), taken.append, ends_at)
+    assert stopped == Stopped(subject=slot(3), reason=Reason.HUNG)
     assert await child.end()
 
 

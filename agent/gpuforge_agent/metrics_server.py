@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 
 from gpuforge_agent.exposition import CONTENT_TYPE
+from gpuforge_client.resolver import Resolver
 
 logger = logging.getLogger(__name__)
 
@@ -27,8 +28,9 @@ async def serving(listen: tuple[str, int] | None, text: Callable[[], str]) -> As
     if listen is None:
         yield None
         return
-    server = await _listening(listen, text, logging.WARNING)
-    later = asyncio.create_task(_listening_at_last(listen, text)) if server is None else None
+    resolver = Resolver()
+    server = await _listening(listen, text, resolver, logging.WARNING)
+    later = asyncio.create_task(_listening_at_last(listen, text, resolver)) if server is None else None
     try:
         yield None if server is None else int(server.sockets[0].getsockname()[1])
     finally:
@@ -39,14 +41,18 @@ async def serving(listen: tuple[str, int] | None, text: Callable[[], str]) -> As
             await server.wait_closed()
 
 
-async def _listening_at_last(listen: tuple[str, int], text: Callable[[], str]) -> asyncio.Server:
+async def _listening_at_last(
+    listen: tuple[str, int], text: Callable[[], str], resolver: Resolver
+) -> asyncio.Server:
     while True:
         await asyncio.sleep(AGAIN_S)
-        if (server := await _listening(listen, text, logging.DEBUG)) is not None:
+        if (server := await _listening(listen, text, resolver, logging.DEBUG)) is not None:
             return server
 
 
-async def _listening(listen: tuple[str, int], text: Callable[[], str], if_not: int) -> asyncio.Server | None:
+async def _listening(
+    listen: tuple[str, int], text: Callable[[], str], resolver: Resolver, if_not: int
+) -> asyncio.Server | None:
     """`if_not`: the level at which it is logged that nothing listens."""
     free = asyncio.Semaphore(MOST_AT_ONCE)
 
@@ -63,7 +69,9 @@ async def _listening(listen: tuple[str, int], text: Callable[[], str], if_not: i
 
     host, port = listen
     try:
-        server = await asyncio.start_server(handle, host, port, limit=_MOST_HEADERS)
+        # a name is not left to start_server: it asks in a thread that the process waits for at its end
+        addresses = [found["host"] for found in await resolver.resolve(host, port)]
+        server = await asyncio.start_server(handle, addresses, port, limit=_MOST_HEADERS)
     except OSError as error:
         logger.log(if_not, "nothing listens for Prometheus on %s port %d yet: %s", host, port, error)
         return None

@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import socket
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,6 +15,7 @@ from gpuforge_agent import metrics_server
 from gpuforge_agent.exposition import Counts, NodeFigures, exposition
 from gpuforge_agent.sources.base import GpuIdentity, Reading, Reason, Xid
 from gpuforge_agent.timetable import Collecting, Run
+from gpuforge_client.resolver import Resolver
 
 NOW = datetime(2026, 5, 9, tzinfo=UTC)
 CARD = GpuIdentity(uuid="GPU-0", index=0, model="NVIDIA H100", vram_mb=81_559, pci_bus_id=None)
@@ -150,3 +154,31 @@ async def test_a_port_that_is_free_later_is_had_then(monkeypatch: pytest.MonkeyP
                 answer = await ask(port, b"GET /metrics HTTP/1.1\r\n\r\n")
     with pytest.raises(ConnectionRefusedError):
         await ask(port, b"GET /metrics HTTP/1.1\r\n\r\n")
+
+
+async def test_a_name_that_nobody_resolves_is_given_up_in_time_and_listened_on_once_somebody_does(
+    monkeypatch: pytest.MonkeyPatch, free_port: int
+) -> None:
+    answered, look_up = threading.Event(), socket.getaddrinfo
+
+    def late(host: str, *rest: Any, **more: Any) -> object:
+        if host == "gpu-01.example.com":
+            answered.wait()
+        return look_up("127.0.0.1", *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", late)
+    monkeypatch.setattr(Resolver.__init__, "__defaults__", (0.05,))
+    monkeypatch.setattr(metrics_server, "AGAIN_S", 0.01)
+    listen = ("gpu-01.example.com", free_port)
+    try:
+        async with asyncio.timeout(20):
+            async with metrics_server.serving(listen, lambda: "figures\n") as none:
+                assert none is None
+            async with metrics_server.serving(listen, lambda: "figures\n"):
+                answered.set()
+                answer = b""
+                while b"figures" not in answer:
+                    with contextlib.suppress(ConnectionRefusedError):
+                        answer = await ask(free_port, b"GET /metrics HTTP/1.1\r\n\r\n")
+    finally:
+        answered.set()  # whoever still asks ends

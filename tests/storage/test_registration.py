@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 
 from gpuforge_controlplane.domain.access import Principal
-from gpuforge_controlplane.services.context import Upserted
+from gpuforge_controlplane.services import together
+from gpuforge_controlplane.services.context import Context, Upserted
 from gpuforge_controlplane.services.inventory import register_inventories
 from gpuforge_controlplane.services.registration import register_nodes
+from gpuforge_controlplane.storage.database import Connection
 from gpuforge_controlplane.storage.schema import clusters, nodes
 from gpuforge_shared.errors import GPUForgeError
 from gpuforge_shared.wire.fleet import GpuRegister, NodeRecord, NodeRegister
@@ -120,6 +123,36 @@ async def test_replicas_that_register_the_same_nodes_at_once_make_each_once(shel
     assert sorted(created) == names
     assert [len(of) for of in outcomes] == [20, 20, 20]
     assert len(await shelf.all(select(nodes))) == 20
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)  # SQLite's one writer holds no row
+async def test_a_row_that_somebody_holds_holds_up_nobody_but_who_needs_it(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(together, "LOCK_WAIT_S", 0.3)
+    for number in range(4):
+        await shelf.node(0, hostname=f"gpu-{number}")
+    beats = together.Together(shelf.database, register_nodes)
+
+    def asked(number: int) -> together.Asked:
+        def context(tx: Connection) -> Context:
+            about = timedelta(days=1)
+            return Context(tx=tx, principal=OPERATOR, now=shelf.now, request_id="r", retention=about)
+
+        return together.Asked(inputs=(NodeRegister(cluster_id=1, hostname=f"gpu-{number}"),), context=context)
+
+    async with shelf.database.write() as tx:
+        await tx.execute(select(nodes).where(nodes.c.hostname == "gpu-0").with_for_update())
+        outcomes = await asyncio.gather(
+            *(beats.submit(asked(number)) for number in (1, 0, 2, 3)), return_exceptions=True
+        )
+    assert [one.code if isinstance(one, GPUForgeError) else "heard" for one in outcomes] == [
+        "heard",
+        "row_held",
+        "heard",
+        "heard",
+    ]
+    assert isinstance(await beats.submit(asked(0)), Upserted)
 
 
 # GPUs

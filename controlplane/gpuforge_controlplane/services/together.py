@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from gpuforge_controlplane.storage.grouping import Grouped
 from gpuforge_shared.errors import Unavailable
 
 GROUP = 100  # requests a transaction: other writers wait some 50 ms at most
+LOCK_WAIT_S = 2.0  # on PostgreSQL; a row that somebody holds for longer holds up nobody but who needs it
 
 # Answers requests in one transaction, that of every context: each is a context, its path's ids and its body.
 # In order, an exception for each that is refused, so that a refusal is none of the others'.
@@ -44,17 +46,15 @@ class Together:
     async def _run(self, group: Sequence[Asked]) -> Sequence[object]:
         try:
             return await self._in_one(group)
-        except Unavailable:
-            raise
-        except Exception:
-            if len(group) == 1:
+        except Exception as error:
+            if len(group) == 1 or (isinstance(error, Unavailable) and error.code != "row_held"):
                 raise
         # Whatever it was belongs to one of them: the others must not pay for it.
-        return [await self._alone(one) for one in group]
+        return await asyncio.gather(*map(self._alone, group))
 
     async def _in_one(self, group: Sequence[Asked]) -> Sequence[object]:
         return await self._database.transact(
-            lambda tx: self._serve([(one.context(tx), *one.inputs) for one in group])
+            lambda tx: self._serve([(one.context(tx), *one.inputs) for one in group]), lock_wait_s=LOCK_WAIT_S
         )
 
     async def _alone(self, one: Asked) -> object:

@@ -46,6 +46,7 @@ _AWAY = frozenset({"08", "28", "3D", "53", "57"})
 # between our look and our write. Looking again tells what to answer. 25P03: we were stopped for longer than
 # HANG_S, so the transaction was rolled back; what is started anew sees what came of it meanwhile.
 _WORTH_A_SECOND_LOOK = frozenset({"40001", "40P01", "23503", "23505", "25P03"})
+_ROW_HELD = "55P03"  # PostgreSQL: lock_timeout
 
 
 Work = Callable[[Connection], Awaitable[object]]
@@ -98,20 +99,30 @@ class Database:
         async with _told_when_away(), self._turn, self._writer.begin() as connection:
             yield connection
 
-    async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def transact(
+        self, work: Callable[[Connection], Awaitable[T]], *, lock_wait_s: float | None = None
+    ) -> T:
         """`work` in a write transaction; returns after commit.
 
         SQLite: works that wait for the one writer share a commit, each in a savepoint of its own, so that
         a burst pays for one sync, not for each. PostgreSQL: run again where a deadlock was broken at its
         expense, where another transaction took away what it had looked at, or where it was thrown out because
-        this process had been stopped.
+        this process had been stopped. With `lock_wait_s`, raises Unavailable (`row_held`) where another
+        transaction holds a row for longer.
         """
         if self.dialect == "sqlite":
             outcome = await self._commits.submit(work)
             if isinstance(outcome, _Failed):
                 raise outcome.error
             return cast(T, outcome)
-        return await self._transact_apart(work)
+        if lock_wait_s is None:
+            return await self._transact_apart(work)
+
+        async def impatient(connection: Connection) -> T:
+            await connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(1000 * lock_wait_s)}")
+            return await work(connection)
+
+        return await self._transact_apart(impatient)
 
     async def _transact_together(self, works: Sequence[Work]) -> list[object]:
         async with self.write() as connection:
@@ -204,6 +215,9 @@ async def _told_when_away() -> AsyncIterator[None]:
     try:
         yield
     except (DBAPIError, PoolTimeout, OSError, sqlite3.OperationalError, _postgres_error()) as error:
+        if _ROW_HELD in _states(error):
+            held = "another transaction holds what this one needs; try again"
+            raise Unavailable(held, code="row_held", retry_after=2.0) from error
         if isinstance(error, DBAPIError) and not _is_away(error):
             raise
         raise Unavailable("the database does not answer; try again", retry_after=2.0) from error

@@ -33,7 +33,6 @@ from gpuforge_client.failures import Answer, ControlPlaneUnreachable
 from gpuforge_client.rest import RestClient, _Request
 from gpuforge_client.retry import ONCE, REAL
 from gpuforge_shared.clock import utc_now
-from gpuforge_shared.errors import Unavailable
 from tests.bench.faulty import Api
 from tests.bench.server import Server, serving
 
@@ -83,15 +82,14 @@ class Counted(RestClient):
         began = time.monotonic()
         self.seen.requests[int(self.seen.now())] += 1
         try:
-            return await super()._send(request)
+            answer = await super()._send(request)
         except ControlPlaneUnreachable:
             self.seen.timed_out += 1
             raise
-        except Unavailable:
-            self.seen.sent_away += 1
-            raise
         finally:
             self.seen.took.append(time.monotonic() - began)
+        self.seen.sent_away += answer.status == 503
+        return answer
 
 
 async def start(number: int, client: Counted, spread: float) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from gpuforge_shared.errors import Unavailable
 
 # So many are answered within seconds. A request that waits for longer than its caller does is served in vain,
-# and holds up others until they are, too: of 12,500 agents that started at once hardly any ever got in.
+# and holds up others until they are, too: 12,500 agents that started at once were not in after eight minutes.
 MOST = 2_000
 ROOM = 1_000  # more, for people and their programs: agents fill no dashboard's place
 BACK_WITHIN_S = (2.0, 12.0)  # those who are sent away come back spread over this

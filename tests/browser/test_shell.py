@@ -1,7 +1,9 @@
 """What every tab stands in: signing in, demo mode, themes, keyboard, addresses."""
 
+import asyncio
+
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from tests.api.work import Work
 from tests.browser.conftest import OpenScreen
@@ -132,7 +134,30 @@ async def test_the_palette_waits_for_no_stream(screen: Screen) -> None:
     await screen.page.keyboard.type("the oldest")
     await expect(screen.page.get_by_role("option").first).to_contain_text("job 1, running")
     await screen.page.get_by_role("combobox").fill("east-01")
-    await expect(screen.page.get_by_role("option").first).to_contain_text("node")
+    await expect(screen.page.get_by_role("option").first).to_contain_text("node, east")
+
+
+async def test_the_palette_takes_up_a_stream_that_comes_late(screen: Screen) -> None:
+    work = Work(plane=screen.plane)
+    await work.running(await work.cluster(4), 1, name="the oldest")
+    may_come = asyncio.Event()
+
+    async def late(route: Route) -> None:
+        await may_come.wait()
+        await route.continue_()
+
+    await screen.page.route("**/api/events", late)
+    for asked_instead in ("**/api/jobs*", "**/api/dashboard", "**/api/clusters*"):
+        await screen.page.route(asked_instead, lambda route: None)  # never answered
+    await screen.open_as_admin("keys")
+    await screen.page.keyboard.press("Control+k")
+    await screen.page.keyboard.type("the oldest")
+    found = screen.page.get_by_role("option")
+    await expect(found.first).to_contain_text("GPUs with")
+    may_come.set()
+    await expect(found.first).to_contain_text("job 1, running")
+    await screen.page.get_by_role("combobox").fill("east-01")
+    await expect(found.first).to_contain_text("node, east")
 
 
 async def test_the_theme_is_kept(open_screen: OpenScreen) -> None:

@@ -12,7 +12,7 @@ import { DemoMark, Skeleton, Unauthorised } from "./components/states";
 import { useBadges } from "./state/badges";
 import { palette } from "./state/dialogs";
 import { link } from "./state/link";
-import { beyond, LIMITS, targets } from "./state/targets";
+import { asked, beyond, known, LIMITS } from "./state/targets";
 import { TABS, type Module, type Tab } from "./tabs";
 import { stillness, switchTheme, theme } from "./theme/theme";
 import { href, tabName } from "./url/route";
@@ -40,7 +40,7 @@ export function App() {
         {refused.value ? <Unauthorised /> : !tab ? <Nowhere /> : shown ? <shown.View key={tab.name} /> : <Fetching lost={lost} />}
       </main>
       <SignIn />
-      <Palette sources={targets} beyond={beyond} note={LIMITS} />
+      <Palette known={known} asked={asked} beyond={beyond} note={LIMITS} />
       <Confirmations />
       <Toasts />
     </div>

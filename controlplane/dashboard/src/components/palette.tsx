@@ -1,5 +1,6 @@
 /** Ctrl K: go to a tab, a node, a job or a tenant by a few letters. */
-import { useEffect, useRef, useState } from "preact/hooks";
+import type { ReadonlySignal } from "@preact/signals";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { palette } from "../state/dialogs";
 import { go } from "../url/route";
 import { Dialog } from "./dialog";
@@ -13,8 +14,9 @@ export interface Target {
 const MOST = 12;
 
 interface PaletteProps {
-  /** Asked once, when it opens. */
-  sources: () => Promise<Target[]>[];
+  known: ReadonlySignal<readonly Target[]>;
+  /** What is looked for beside them, when it opens. */
+  asked: () => Promise<Target[]>[];
   /** Where to go on with what is typed, below what was found. */
   beyond: (typed: string) => Target[];
   /** What is not found by itself. */
@@ -23,15 +25,16 @@ interface PaletteProps {
 
 export const Palette = (props: PaletteProps) => (palette.value ? <Open {...props} /> : null);
 
-function Open({ sources, beyond, note }: PaletteProps) {
+function Open({ known, asked, beyond, note }: PaletteProps) {
   const [typed, setTyped] = useState("");
   const [at, setAt] = useState(0);
-  const [targets, setTargets] = useState<Target[]>([]);
+  const [more, setMore] = useState<readonly Target[]>([]);
   const list = useRef<HTMLUListElement>(null);
   useEffect(() => {
-    for (const source of sources()) void source.then((found) => setTargets((known) => merged(known, found)), () => {});
+    for (const answer of asked()) void answer.then((found) => setMore((before) => merged(before, found)), () => {});
   }, []);
   useEffect(() => list.current?.children[at]?.scrollIntoView({ block: "nearest" }), [at]);
+  const targets = useMemo(() => merged(known.value, more), [known.value, more]);
   const found = [...matches(targets, typed), ...beyond(typed)];
   const close = () => (palette.value = false);
   const open = (target: Target | undefined) => {
@@ -71,7 +74,7 @@ function merged(known: readonly Target[], more: readonly Target[]): Target[] {
 }
 
 /** Those that hold all the words; those that begin with them first. */
-export function matches(targets: Target[], typed: string): Target[] {
+export function matches(targets: readonly Target[], typed: string): Target[] {
   const words = typed.toLowerCase().split(/\s+/).filter(Boolean);
   const rank = (target: Target): number => {
     const title = target.title.toLowerCase();

@@ -1,17 +1,27 @@
 /** What the palette can go to: every node and cluster, jobs that run or wait and the newest others, tenants. */
-import { call } from "../api/client";
+import { computed } from "@preact/signals";
+import { call, pages } from "../api/client";
 import type { Target } from "../components/palette";
 import { TABS } from "../tabs";
 import { withoutKeys } from "../url/codec";
 import { href } from "../url/route";
-import { fleet, jobs } from "./fleet";
+import { fleet, jobs, measuredAt } from "./fleet";
 
 const NEWEST = 100;
 /** What is not searched by itself, in words. */
 export const LIMITS = `Jobs: all that run, those that wait, and the newest ${NEWEST}. Older ones: the last line.`;
 
-export function targets(): Promise<Target[]>[] {
-  return [tabs(), nodes(), running(), recent(), waiting("queued"), waiting("blocked"), tenants()];
+/** Known at once: the tabs, and, as soon as the stream has told of them, all nodes, clusters and jobs that run. */
+export const known = computed((): Target[] => [
+  ...TABS.map((tab) => ({ title: tab.title, kind: "tab", address: href(tab.name) })),
+  ...nodesOf(fleet.value?.clusters ?? [], (cluster) => cluster.nodes.map((at) => fleet.value!.nodes[at])),
+  ...jobs.value.map((job) => jobTarget(job, "running")),
+]);
+
+/** Asked for when the palette opens; also for what the stream tells, while it has not come. */
+export function asked(): Promise<Target[]>[] {
+  const missing = measuredAt.value ? [] : [nodes(), jobsThat({ status: "running" })];
+  return [...missing, jobsThat({ limit: NEWEST }), jobsThat({ status: "queued", limit: NEWEST }), jobsThat({ status: "blocked", limit: NEWEST }), tenants()];
 }
 
 /** Where to look for what is typed beyond the targets: there is always a way on. */
@@ -26,28 +36,25 @@ export function beyond(typed: string): Target[] {
   ];
 }
 
-const tabs = async (): Promise<Target[]> => TABS.map((tab) => ({ title: tab.title, kind: "tab", address: href(tab.name) }));
+interface Named {
+  id: number;
+  name: string;
+}
 
-/** Out of the stream: it has all of them, whatever their number. */
+/** Clusters, then the nodes of each. */
+const nodesOf = <C extends Named>(clusters: readonly C[], of: (cluster: C) => { id: number; hostname: string }[]): Target[] => [
+  ...clusters.map((cluster) => ({ title: cluster.name, kind: "cluster", address: href("fleet", `?cluster=${cluster.id}`) })),
+  ...clusters.flatMap((cluster) => of(cluster).map((node) => ({ title: node.hostname, kind: `node, ${cluster.name}`, address: href("fleet", `?node=${node.id}`) }))),
+];
+
 async function nodes(): Promise<Target[]> {
-  const all = fleet.value;
-  if (!all) return (await call("GET /api/dashboard", {})).nodes.map((node) => ({ title: node.hostname, kind: "node", address: href("fleet", `?node=${node.id}`) }));
-  return [
-    ...all.clusters.map((cluster) => ({ title: cluster.name, kind: "cluster", address: href("fleet", `?cluster=${cluster.id}`) })),
-    ...all.clusters.flatMap((cluster) => cluster.nodes.map((at) => ({ title: all.nodes[at].hostname, kind: `node, ${cluster.name}`, address: href("fleet", `?node=${all.nodes[at].id}`) }))),
-  ];
+  const [{ nodes }, clusters] = await Promise.all([call("GET /api/dashboard", {}), pages("GET /api/clusters")]);
+  return nodesOf(clusters.flat(), (cluster) => nodes.filter((node) => node.cluster_id === cluster.id));
 }
 
-/** Out of the stream too, once it has come. */
-async function running(): Promise<Target[]> {
-  if (!fleet.value) return toTargets(await call("GET /api/jobs", { query: { status: "running" } }));
-  return jobs.value.map((job) => ({ title: job.name, kind: `job ${job.id}, running`, address: href("jobs", `?job=${job.id}`) }));
-}
-const recent = async (): Promise<Target[]> => toTargets(await call("GET /api/jobs", { query: { limit: NEWEST } }));
-const waiting = async (status: "queued" | "blocked"): Promise<Target[]> => toTargets(await call("GET /api/jobs", { query: { status, limit: NEWEST } }));
-
-const toTargets = (found: readonly { id: number; name: string; status: string }[]): Target[] =>
-  found.map((job) => ({ title: job.name, kind: `job ${job.id}, ${job.status}`, address: href("jobs", `?job=${job.id}`) }));
+const jobTarget = (job: Named, status: string): Target => ({ title: job.name, kind: `job ${job.id}, ${status}`, address: href("jobs", `?job=${job.id}`) });
+const jobsThat = async (query: { status?: "queued" | "blocked" | "running"; limit?: number }): Promise<Target[]> =>
+  (await call("GET /api/jobs", { query })).map((job) => jobTarget(job, job.status));
 
 async function tenants(): Promise<Target[]> {
   const found = await call("GET /api/tenants", {});

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from datetime import UTC, datetime
 from typing import Literal, TextIO
 
@@ -32,6 +33,37 @@ def configure(*, level: LogLevel = "info", form: LogFormat = "auto", stream: Tex
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.captureWarnings(True)
+
+
+class Seldom:
+    """A warning of what may happen thousands of times: the first at once, then, for as long as it goes on,
+    one every `every_s` seconds that tells the newest and how often it was."""
+
+    def __init__(self, log: logging.Logger, event: str, *, every_s: float = 10.0) -> None:
+        self._log = log
+        self._event = event
+        self._every_s = every_s
+        self._since: dict[str, tuple[int, str]] = {}  # by kind: how often since its last line, and the newest
+
+    def say(self, kind: str, why: str) -> None:
+        """From within a running loop. Each `kind` has lines of its own; there are few."""
+        if kind in self._since:
+            self._since[kind] = (self._since[kind][0] + 1, why)
+        else:
+            self._log.warning(self._event, extra={"why": why})
+            self._wait(kind)
+
+    def _wait(self, kind: str) -> None:
+        self._since[kind] = (0, "")
+        # in no request's context: the line is about many
+        asyncio.get_running_loop().call_later(self._every_s, self._sum_up, kind, context=Context())
+
+    def _sum_up(self, kind: str) -> None:
+        times, why = self._since.pop(kind)
+        if times:
+            extra = {"why": why, "times": times, "within_s": self._every_s}
+            self._log.warning(self._event, extra=extra)
+            self._wait(kind)
 
 
 def redact(text: str) -> str:

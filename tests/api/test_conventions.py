@@ -57,6 +57,21 @@ async def test_the_request_id_is_in_answer_log_and_audit_row(
 
 
 @ON_SQLITE
+async def test_what_agents_send_every_few_seconds_is_no_line_in_the_log_until_it_is_refused(
+    plane: Plane, site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="gpuforge_controlplane")
+    caplog.clear()
+    for path in ("/api/clusters/nodes", f"/api/clusters/nodes/{site.node_id}/health"):
+        sent = {"cluster_id": site.cluster_id, "hostname": "east-01"} if path.endswith("nodes") else {}
+        assert (await site.agent.post(path, sent)).status == 200, path
+        assert not caplog.messages
+        assert (await site.agent.post(path, {"cluster_id": "?", "gpus": "?"})).status == 422, path
+        assert len(caplog.messages) == 1
+        caplog.clear()
+
+
+@ON_SQLITE
 async def test_a_problem_is_one_sentence_with_the_next_step(plane: Plane) -> None:
     answer = await plane.admin.get("/api/nowhere")
     assert answer.body == {

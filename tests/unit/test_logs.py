@@ -1,5 +1,6 @@
 """Log lines: one an event, no secret in any of them, no line that a client forged."""
 
+import asyncio
 import io
 import json
 import logging
@@ -83,3 +84,31 @@ def test_the_request_id_is_in_every_line_of_its_request() -> None:
     inside, outside = map(json.loads, out.getvalue().splitlines())
     assert inside["request_id"] == "abc"
     assert "request_id" not in outside
+
+
+async def test_what_happens_thousands_of_times_is_a_few_lines() -> None:
+    out = io.StringIO()
+    logs.configure(level="info", form="json", stream=out)
+    troubles = logs.Seldom(logging.getLogger("gpuforge.x"), "can't serve", every_s=0)
+    token = logs.request_id.set("the-first")
+    for _ in range(1000):
+        troubles.say("busy", "too many")
+    troubles.say("locked", "a lock")  # another kind, at once as well
+    logs.request_id.reset(token)
+    seen = []
+    for _ in range(5):  # turns of the loop: the last three find nothing to add
+        await asyncio.sleep(0)
+        seen.append(len(out.getvalue().splitlines()))
+    assert seen[-1] == 3
+    troubles.say("busy", "too many")  # a later stretch begins anew
+    first, other, summed, anew = map(json.loads, out.getvalue().splitlines())
+    assert [each["why"] for each in (first, other, summed, anew)] == [
+        "too many",
+        "a lock",
+        "too many",
+        "too many",
+    ]
+    assert first["request_id"] == "the-first"
+    assert (summed["times"], summed["within_s"]) == (999, 0)
+    assert "request_id" not in summed  # it is about many
+    assert "times" not in anew

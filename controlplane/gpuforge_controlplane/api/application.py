@@ -15,7 +15,7 @@ from gpuforge_controlplane.api import problems, ui
 from gpuforge_controlplane.api.endpoint import DEMO, REQUEST_ID, Api, answer
 from gpuforge_controlplane.api.route import Route
 from gpuforge_shared import logs
-from gpuforge_shared.errors import GPUForgeError, InternalError, root_of
+from gpuforge_shared.errors import GPUForgeError, InternalError, Unavailable, root_of
 
 _log = logging.getLogger(__name__)
 
@@ -28,8 +28,15 @@ _SECURITY_HEADERS = {
     "Server": "gpuforge",  # aiohttp would tell its version and Python's
 }
 _OWN = ("Content-Security-Policy", "Cache-Control")
-# Asked every few seconds by machines: logged at debug level as long as all is well.
-_QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/api/clusters/metrics", "/api/clusters/nodes"})
+# Asked every few seconds by machines: logged at debug level while all is well, and of a 503 a warning tells.
+_QUIET = (
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/api/clusters/metrics",
+    "/api/clusters/nodes",
+    "/api/clusters/nodes/{node_id}/health",
+)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -75,6 +82,8 @@ def _handler(api: Api, route: Route) -> Handler:
 def _surround(api: Api) -> Middleware:
     """What every answer has in common: request id, security headers, problem documents, log, counters."""
 
+    troubles = logs.Seldom(_log, "can't serve")
+
     @web.middleware
     async def surround(request: web.Request, handler: Handler) -> web.StreamResponse:
         began = time.perf_counter()
@@ -84,7 +93,7 @@ def _surround(api: Api) -> Middleware:
         token = logs.request_id.set(request_id)
         try:
             with api.traffic.passing():
-                response = await _answer(request, handler, request_id)
+                response = await _answer(request, handler, request_id, troubles)
             if api.traffic.stopping:
                 response.force_close()
             seconds = None if response.prepared else time.perf_counter() - began
@@ -96,12 +105,15 @@ def _surround(api: Api) -> Middleware:
     return surround
 
 
-async def _answer(request: web.Request, handler: Handler, request_id: str) -> web.StreamResponse:
+async def _answer(
+    request: web.Request, handler: Handler, request_id: str, troubles: logs.Seldom
+) -> web.StreamResponse:
     try:
         return await handler(request)
     except GPUForgeError as error:
         if error.status >= 500:
-            _log.warning("can't serve", extra={"why": str(root_of(error))})
+            root = root_of(error)
+            troubles.say(type(root).__name__, str(root))
         return problems.response(error, request_id)
     except web.HTTPException as error:
         response = problems.response(problems.from_http(error, request.path), request_id)
@@ -129,7 +141,8 @@ def _note(api: Api, request: web.Request, status: int, seconds: float | None) ->
     resource = request.match_info.route.resource
     template = resource.canonical if resource is not None else "unknown"
     api.observations.request(request.method, template, status, seconds)
-    level = logging.DEBUG if template in _QUIET and status < 400 else logging.INFO
+    no_news = status < 400 or status == Unavailable.status
+    level = logging.DEBUG if template in _QUIET and no_news else logging.INFO
     if _log.isEnabledFor(level):
         fields: dict[str, object] = {"method": request.method, "path": request.path, "status": status}
         if seconds is not None:

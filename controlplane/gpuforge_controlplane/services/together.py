@@ -12,7 +12,8 @@ from gpuforge_controlplane.storage.database import Connection, Database
 from gpuforge_controlplane.storage.grouping import Grouped
 from gpuforge_shared.errors import Unavailable
 
-GROUP = 100  # requests a transaction: other writers wait some 50 ms at most
+GROUP = 100  # requests a transaction, of hosts with eight GPUs at most: other writers wait some 100 ms
+GPUS = 8  # of a host with more GPUs, each so many count as a request
 LOCK_WAIT_S = 2.0  # on PostgreSQL; a row that somebody holds for longer holds up nobody but who needs it
 
 # Answers requests in one transaction, that of every context: each is a context, its path's ids and its body.
@@ -34,7 +35,7 @@ class Together:
     def __init__(self, database: Database, serve: Many) -> None:
         self._database = database
         self._serve = serve
-        self._groups: Grouped[Asked, Any] = Grouped(self._run, weight=lambda _: 1, most=GROUP)
+        self._groups: Grouped[Asked, Any] = Grouped(self._run, weight=_weight, most=GROUP)
 
     async def submit(self, one: Asked) -> object:
         """The answer, after commit. Raises what the request is refused with."""
@@ -63,3 +64,9 @@ class Together:
         except Exception as error:  # noqa: BLE001  # it is this caller's alone
             return error
         return outcome
+
+
+def _weight(one: Asked) -> int:
+    """What a body costs is mostly what its GPUs cost."""
+    gpus = max((len(getattr(each, "gpus", ())) for each in one.inputs), default=0)
+    return max(1, gpus // GPUS)

@@ -37,6 +37,7 @@ async def test_an_invoice_is_voided_issued_anew_and_paid(billed: Screen) -> None
     await billed.see_accessible()
     await void.get_by_role("button", name="Void invoice").click()
     await expect(drawer.get_by_text("wrong rate")).to_be_visible()
+    await expect(void).to_have_count(0)
     await billed.page.keyboard.press("Escape")
 
     await billed.button("Issue invoice").click()
@@ -52,6 +53,7 @@ async def test_an_invoice_is_voided_issued_anew_and_paid(billed: Screen) -> None
     ask = billed.page.get_by_role("dialog", name="Mark this invoice as paid?")
     await ask.get_by_role("button", name="Mark paid").click()
     await expect(drawer.get_by_text("marked by hand")).to_be_visible()
+    await expect(ask).to_have_count(0)
     await billed.see_told("GF-000003 is paid.")
     await billed.page.keyboard.press("Escape")
     await expect(billed.page.locator("tbody tr td:nth-child(3)").filter(has_text="paid")).to_have_count(2)

@@ -1,6 +1,8 @@
 """API keys in the browser: made and shown once, revoked by typing the label."""
 
-from playwright.async_api import expect
+import asyncio
+
+from playwright.async_api import Route, expect
 
 from tests.browser.screen import Screen
 
@@ -30,6 +32,26 @@ async def test_a_key_is_shown_once_and_revoked_by_its_name(screen: Screen) -> No
     await expect(screen.page.get_by_text("prod ingestor was revoked.")).to_be_visible()
     await expect(row).to_have_count(0)
     assert (await screen.plane.holder(raw).get("/api/whoami")).status == 401
+
+
+async def test_a_key_that_is_being_made_is_not_lost_to_a_hasty_escape(screen: Screen) -> None:
+    await screen.open_as_admin("keys")
+    sent, may_come = asyncio.Event(), asyncio.Event()
+
+    async def late(route: Route) -> None:
+        if route.request.method == "POST":
+            sent.set()
+            await may_come.wait()
+        await route.continue_()
+
+    await screen.page.route("**/api/api-keys*", late)
+    await screen.button("Generate key").click()
+    await screen.page.get_by_label("Label").fill("prod ingestor")
+    await screen.dialog().get_by_role("button", name="Generate key").click()
+    await sent.wait()
+    await screen.page.keyboard.press("Escape")
+    may_come.set()
+    await expect(screen.page.get_by_label("The new API key")).to_be_focused()
 
 
 async def test_filter_and_order_are_in_the_address(screen: Screen) -> None:

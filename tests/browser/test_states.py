@@ -62,6 +62,33 @@ async def test_values_that_grew_old_stay_and_say_so(screen: Screen) -> None:
     await expect(screen.page.get_by_role("row", name="made meanwhile")).to_be_visible()
 
 
+async def test_a_write_that_fails_behind_a_closed_dialog_is_told(screen: Screen) -> None:
+    screen.refusals = (503,)
+    await screen.plane.key(label="kept")
+    await screen.open_as_admin("keys")
+    sent, may_fail = asyncio.Event(), asyncio.Event()
+
+    async def fail_late(route: Route) -> None:
+        if route.request.method != "DELETE":
+            return await route.continue_()
+        sent.set()
+        await may_fail.wait()
+        return await refuse(route)
+
+    await screen.page.route("**/api/api-keys/*", fail_late)
+    await screen.page.get_by_role("row", name="kept").get_by_role("button", name="Revoke").click()
+    asked = screen.page.get_by_role("dialog", name="Revoke")
+    await asked.get_by_role("textbox").fill("kept")
+    await asked.get_by_role("button", name="Revoke key").click()
+    await sent.wait()
+    await screen.page.keyboard.press("Escape")
+    await expect(asked).to_have_count(0)
+    await screen.button("Generate key").click()  # a later dialog: the end of the first must leave it open
+    may_fail.set()
+    await screen.see_told("the database does not answer")
+    await expect(screen.dialog()).to_be_visible()
+
+
 async def test_offline_is_said_and_ends_by_itself(screen: Screen) -> None:
     screen.may_lose_server = True
     await screen.page.route("**/api/tenants*", lambda route: route.abort())

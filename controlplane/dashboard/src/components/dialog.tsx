@@ -54,10 +54,13 @@ export function Dialog({ title, onClose, closable = true, side = false, children
   );
 }
 
-/** A write under way: `run` does it once at a time, `fault` says in words what went wrong. */
+/** A write under way: `run` does it once at a time, `fault` says in words what went wrong. Where that shows nothing any
+ *  more, since its dialog was closed meanwhile, a message does. */
 export function useWrite() {
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<Problem | null>(null);
+  const gone = useRef(false);
+  useLayoutEffect(() => () => void (gone.current = true), []);
   const run = async (work: () => Promise<void>) => {
     if (busy) return;
     setBusy(true);
@@ -65,7 +68,9 @@ export function useWrite() {
     try {
       await work();
     } catch (error) {
-      setProblem(error instanceof Problem ? error : new Problem(0, String(error)));
+      const met = error instanceof Problem ? error : new Problem(0, String(error));
+      if (gone.current) tell(sentence(met.message), "bad");
+      else setProblem(met);
     }
     setBusy(false);
   };
@@ -77,7 +82,9 @@ export const Fault = ({ text }: { text: string }) => (text ? <p class="fault" ro
 function Confirm({ wanted }: { wanted: Confirmation }) {
   const [typed, setTyped] = useState("");
   const write = useWrite();
-  const close = () => (confirmation.value = null);
+  const close = () => {
+    if (confirmation.value === wanted) confirmation.value = null; // another may be asked for by the time this one is done
+  };
   const submit = (event: Event) => {
     event.preventDefault();
     void write.run(async () => {

@@ -43,11 +43,17 @@ export function useResource<T>(name: string, fetch: () => Promise<T>, everyMs = 
   return entry as unknown as Resource<T>;
 }
 
-/** Ask again at once for all that begins with one of these: after a write, or when the stream tells of a change. */
+const PATIENCE_MS = 2000;
+
+/**
+ * Ask again at once for all that begins with one of these: after a write, or when the stream tells of a change. Ends when
+ * it is all there, so that a dialog closes on what it did; no slow figure beside it holds that up for long.
+ */
 export function touch(...prefixes: string[]): Promise<void> {
   const found = [...entries].filter(([name]) => prefixes.some((prefix) => name.startsWith(prefix)));
   for (const [, entry] of found) if (!entry.users) entry.at.value = 0;
-  return Promise.all(found.filter(([, entry]) => entry.users).map(([, entry]) => ask(entry, true))).then(() => {});
+  const all = Promise.all(found.filter(([, entry]) => entry.users).map(([, entry]) => ask(entry, true)));
+  return Promise.race([all, new Promise((late) => setTimeout(late, PATIENCE_MS))]).then(() => {});
 }
 
 function entryOf(name: string): Entry {

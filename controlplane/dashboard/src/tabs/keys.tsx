@@ -135,7 +135,7 @@ function GenerateForm({ onClose, onMade }: { onClose: () => void; onMade: (made:
   };
   const toggle = (scope: Scope) => setScopes(SCOPES.map(([each]) => each).filter((each) => (each === scope) !== scopes.includes(each)));
   return (
-    <Dialog title="Generate key" onClose={onClose}>
+    <Dialog title="Generate key" onClose={onClose} closable={!write.busy /* the key is made, and can be shown once */}>
       <form onSubmit={submit}>
         <Field label="Label" hint="Who or what will use it." fault={write.problem?.of("label")}>
           <input autofocus required maxLength={255} value={label} placeholder="prod-metrics-ingestor" onInput={(event) => setLabel(event.currentTarget.value)} />

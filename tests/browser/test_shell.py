@@ -1,6 +1,7 @@
 """What every tab stands in: signing in, demo mode, themes, keyboard, addresses."""
 
 import asyncio
+import time
 
 import pytest
 from playwright.async_api import Route, expect
@@ -75,6 +76,45 @@ async def test_a_scope_decides_which_controls_show(screen: Screen) -> None:
     await screen.open("keys", key=reader)
     await expect(screen.page.get_by_role("heading", name="This key may not see that")).to_be_visible()
     await expect(screen.button("Generate key")).to_have_count(0)
+
+
+async def test_who_is_signed_in_is_asked_again_when_the_control_plane_says(screen: Screen) -> None:
+    screen.refusals = (503,)
+    asked = list[float]()
+
+    async def overloaded_at_first(route: Route) -> None:
+        asked.append(time.monotonic())
+        if len(asked) > 2:
+            await route.continue_()
+        else:
+            await route.fulfill(status=503, headers={"Retry-After": "1"}, body="{}")
+
+    await screen.page.route("**/api/whoami", overloaded_at_first)
+    await screen.open("keys", key=screen.plane.admin_key)
+    await expect(screen.button("Generate key")).to_be_visible()
+    first, second, third = asked
+    assert min(second - first, third - second) >= 1
+
+
+async def test_nobody_asks_on_behalf_of_a_key_that_is_gone(screen: Screen) -> None:
+    screen.refusals = (401, 503)
+    asked = list[str | None]()
+
+    async def overloaded_for_the_key(route: Route) -> None:
+        asked.append(await route.request.header_value("Authorization"))
+        if asked[-1] is None:
+            await route.continue_()
+        else:
+            await route.fulfill(status=503, headers={"Retry-After": "1"}, body="{}")
+
+    await screen.page.clock.install()
+    await screen.page.route("**/api/whoami", overloaded_for_the_key)
+    await screen.open("keys", key=screen.plane.admin_key)
+    await screen.button("Sign out").click()
+    await expect(screen.page.get_by_role("heading", name="Sign in to see this fleet")).to_be_visible()
+    await screen.page.clock.run_for(5_000)
+    await screen.page.evaluate("fetch('api/whoami')")
+    assert asked == [f"Bearer {screen.plane.admin_key}", None, None], "the second by this test"
 
 
 async def test_a_key_that_is_revoked_while_in_use(screen: Screen) -> None:

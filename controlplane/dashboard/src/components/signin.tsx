@@ -71,11 +71,20 @@ export function Account() {
 /** The key's label, of `key 7 (label)`. */
 const label = (): string => /\((.*)\)$/.exec(who.value?.name ?? "")?.[1] ?? who.value?.name ?? "Signed in";
 
-/** Ask who the kept key is, once at the start and whenever it changes. */
+/** Ask who the kept key is, once at the start and whenever it changes; again where there was no time to answer. */
 export async function learnWho(): Promise<void> {
-  try {
-    who.value = await call("GET /api/whoami");
-  } catch {
-    /* refused or away: the panels say so */
+  const asked = key.value;
+  while (asked === key.value) {
+    try {
+      const told = await call("GET /api/whoami");
+      if (asked === key.value) who.value = told;
+      return;
+    } catch (error) {
+      if (!(error instanceof Problem) || isRefusal(error)) return; // the panels say so
+      await new Promise((again) => setTimeout(again, 1000 * (error.retryAfter || UNASKED_S)));
+    }
   }
 }
+/** How long to wait where no Retry-After says it: the control plane is away. */
+const UNASKED_S = 5;
+const isRefusal = (error: Problem): boolean => error.status >= 400 && error.status < 500 && error.status !== 429;

@@ -57,6 +57,27 @@ async def test_the_map_zooms_into_a_cluster_and_back(screen: Screen) -> None:
     await expect(note).to_contain_text("1 of 3 nodes · 2 of 20 GPUs.")
 
 
+async def test_the_chips_count_what_is_in_view_and_say_so(screen: Screen) -> None:
+    work = await furnish(screen)
+    await report(screen, work, 1, xids=[{"code": 79, "seen_at": screen.plane.clock().isoformat()}])
+    chips = screen.page.get_by_role("group", name="Highlight").get_by_role("button")
+    await screen.open_as_admin("fleet")
+    whole = ["All GPUs 20", "Allocated but idle 1", "Faulty or offline 1", "Free 4"]
+    await expect(chips).to_have_text(whole)
+    await screen.page.get_by_label("Filter GPUs").fill("east-01")
+    await expect(chips).to_have_text(["In view 8", "Allocated but idle 1", "Faulty or offline 1", "Free 0"])
+    await screen.page.get_by_label("Filter GPUs").fill("")
+    await screen.button("lab").click()
+    lab = ["In view 4", "Allocated but idle 0", "Faulty or offline 0", "Free 2"]
+    await expect(chips).to_have_text(lab)
+    await screen.button("Table").click()
+    await expect(chips).to_have_text(lab)
+    await screen.page.goto(f"{screen.plane.url}/?cluster=2")
+    await expect(chips).to_have_text(lab)
+    await screen.button("lab").click()
+    await expect(chips).to_have_text(whole)
+
+
 async def test_the_map_is_walked_by_keyboard_and_opens_a_node(screen: Screen) -> None:
     await furnish(screen)
     await screen.open_as_admin("fleet")

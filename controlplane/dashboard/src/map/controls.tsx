@@ -1,7 +1,7 @@
 /** What stands above a map: which GPUs stand out, by which figure they are coloured, and what the colours mean. */
 import { Mark, Segments, type MarkKind } from "../components/parts";
 import { count } from "../format";
-import { State, summary } from "../state/fleet";
+import { State, statesOf, summary } from "../state/fleet";
 import type { Colouring, Highlight } from "./paint";
 
 const FIGURES = [["utilization", "Util"], ["memory", "Memory"], ["temperature", "Temp"], ["power", "Power"]] as const;
@@ -31,16 +31,26 @@ const CHIPS: [Shown, string, MarkKind | null, State[]][] = [
   ["free", "Free", "free", [State.free]],
 ];
 
-export function Chips({ value, onChange }: { value: Shown; onChange: (value: Shown) => void }) {
-  const now = summary.value;
+interface ChipsProps {
+  value: Shown;
+  /** The GPUs that are counted: those in view, null for all. */
+  of: readonly number[] | null;
+  onChange: (value: Shown) => void;
+}
+
+export function Chips({ value, of, onChange }: ChipsProps) {
+  const all = summary.value;
+  const counts = all && (of ? statesOf(of) : all.states);
   return (
     <div class="chips" role="group" aria-label="Highlight">
       {CHIPS.map(([id, title, mark, states]) => (
         <button type="button" key={id} class="chip" aria-pressed={id === value} onClick={() => onChange(id === value ? "all" : id)}>
-          {mark && <Mark kind={mark} />}{title}{" "}
-          <b>{now ? count(states.length ? states.reduce((sum, state) => sum + now.states[state], 0) : now.gpus) : "–"}</b>
+          {mark && <Mark kind={mark} />}{of && id === "all" ? "In view" : title}{" "}
+          <b>{counts ? count(sum(states.length ? states.map((state) => counts[state]) : counts)) : "–"}</b>
         </button>
       ))}
     </div>
   );
 }
+
+const sum = (of: readonly number[]): number => of.reduce((total, each) => total + each, 0);

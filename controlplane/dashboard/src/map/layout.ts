@@ -134,12 +134,17 @@ export function neighbour(map: Layout, from: number, dx: number, dy: number): nu
   return best;
 }
 
-/** How much of the fleet a map or a table shows, in words: `12 nodes · 96 GPUs`, `4 of 12 nodes · 32 of 96 GPUs`. */
-export function extent(all: Fleet, only: number | null, wanted: ((gpu: number) => boolean) | null): string {
-  if (only === null && !wanted) return `${counted(all.nodes.length, "node")} · ${counted(all.gpus, "GPU")}`;
-  const gpus = [...all.node.keys()].filter((gpu) => (only === null || all.nodes[all.node[gpu]].cluster === only) && (!wanted || wanted(gpu)));
-  const nodes = new Set(gpus.map((gpu) => all.node[gpu])).size;
-  return `${count(nodes)} of ${counted(all.nodes.length, "node")} · ${count(gpus.length)} of ${counted(all.gpus, "GPU")}`;
+/** The GPUs that a cluster's place and a filter leave; null: all of them. */
+export function inView(all: Fleet, only: number | null, wanted: ((gpu: number) => boolean) | null): number[] | null {
+  if (only === null && !wanted) return null;
+  return [...all.node.keys()].filter((gpu) => (only === null || all.nodes[all.node[gpu]].cluster === only) && (!wanted || wanted(gpu)));
+}
+
+/** How much of the fleet that is, in words: `12 nodes · 96 GPUs`, `4 of 12 nodes · 32 of 96 GPUs`. */
+export function extent(all: Fleet, shown: number[] | null): string {
+  if (!shown) return `${counted(all.nodes.length, "node")} · ${counted(all.gpus, "GPU")}`;
+  const nodes = new Set(shown.map((gpu) => all.node[gpu])).size;
+  return `${count(nodes)} of ${counted(all.nodes.length, "node")} · ${count(shown.length)} of ${counted(all.gpus, "GPU")}`;
 }
 
 export const placeOfCluster = (id: number | null): number | null => {

@@ -155,6 +155,13 @@ export const summary = computed<Summary | null>(() => {
   return { gpus: all.gpus, nodes: all.nodes.length, states, allocated, utilization: reporting ? (sum / reporting) * all.units.utilization_pct : null };
 });
 
+/** The same counts by State of these GPUs alone. */
+export function statesOf(gpus: readonly number[]): number[] {
+  const states = [0, 0, 0, 0, 0, 0, 0];
+  for (const gpu of gpus) states[now.state[gpu]]++;
+  return states;
+}
+
 export function bytes(base64: string): Uint8Array<ArrayBuffer> {
   const text = atob(base64);
   const found = new Uint8Array(text.length);

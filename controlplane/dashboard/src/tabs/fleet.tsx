@@ -7,7 +7,7 @@ import { celsius, count, counted, percent, shortModel, watts } from "../format";
 import { Chips, Legend } from "../map/controls";
 import { FleetMap } from "../map/fleet-map";
 import { NoGpus } from "../map/no-gpus";
-import { extent, placeOfCluster } from "../map/layout";
+import { extent, inView, placeOfCluster } from "../map/layout";
 import { tenantColour } from "../map/paint";
 import { figure, fleet, jobOf, jobs, measuredAt, now, State, STATE_WORDS, tenantOf, tenants, tick, type Fleet } from "../state/fleet";
 import { useRates } from "../state/rates";
@@ -37,8 +37,14 @@ const at = parameters("fleet", {
 export function View() {
   useRates();
   const all = fleet.value;
+  return all ? <Inside all={all} /> : <Skeleton lines={12} />;
+}
+
+function Inside({ all }: { all: Fleet }) {
   const { view, color, group, show, q, cluster, node } = at.values.value;
-  if (!all) return <Skeleton lines={12} />;
+  const place = placeOfCluster(cluster);
+  const wanted = useWanted(all);
+  const shown = useMemo(() => inView(all, place, wanted), [all, place, wanted]);
   const options = [["", "All clusters"], ...all.clusters.map((each) => [String(each.id), each.name])] as [string, string][];
   return (
     <>
@@ -46,18 +52,18 @@ export function View() {
         <input type="search" class="filter" placeholder="Host, model, tenant or job" aria-label="Filter GPUs" value={q} onInput={(event) => at.set({ q: event.currentTarget.value })} />
         <Select label="Cluster" options={options} value={String(cluster ?? "")} onChange={(id) => at.set({ cluster: id ? Number(id) : null })} />
         {view === "map" && <Select label="Group" options={GROUPS} value={group} onChange={(value) => at.set({ group: value })} />}
-        <Chips value={show} onChange={(value) => at.set({ show: value })} />
+        <Chips value={show} of={shown} onChange={(value) => at.set({ show: value })} />
         <div class="grow" />
         <Segments label="View" options={[["map", "Map"], ["table", "Table"]]} value={view} onChange={(value) => at.set({ view: value })} />
       </div>
-      {!all.gpus ? <Panel title="Fleet"><NoGpus /></Panel> : view === "map" ? <MapView all={all} /> : <TableView all={all} />}
+      {!all.gpus ? <Panel title="Fleet"><NoGpus /></Panel> : view === "map" ? <MapView all={all} place={place} wanted={wanted} shown={shown} /> : <TableView all={all} shown={shown} />}
       {color === "tenant" && view === "map" && <TenantKey />}
       {node !== null && <NodeDrawer key={node} id={node} gpu={at.values.value.gpu} look={at.values.value} onLook={(change) => at.set(change)} onClose={() => at.set({ node: null, gpu: null, span: "1h", figure: "load" })} onGpu={(gpu) => at.set({ gpu })} />}
     </>
   );
 }
 
-/** Which GPUs the words and the cluster leave; null: all of them. A filter by job changes with what runs. */
+/** Which GPUs the words leave; null: all of them. A filter by job changes with what runs. */
 function useWanted(all: Fleet): ((gpu: number) => boolean) | null {
   const typed = at.values.value.q.trim().toLowerCase();
   const running = typed ? jobs.value : null;
@@ -69,16 +75,19 @@ function useWanted(all: Fleet): ((gpu: number) => boolean) | null {
   }, [all, typed, running]);
 }
 
-function MapView({ all }: { all: Fleet }) {
+interface InView {
+  all: Fleet;
+  /** Null: all of them. */
+  shown: number[] | null;
+}
+
+function MapView({ all, place, wanted, shown }: InView & { place: number | null; wanted: ReturnType<typeof useWanted> }) {
   const { color, group, show, cluster } = at.values.value;
-  const wanted = useWanted(all);
-  const place = placeOfCluster(cluster);
-  const shown = useMemo(() => extent(all, place, wanted), [all, place, wanted]);
   return (
     <section class="panel map-panel" aria-labelledby="map-title">
       <header>
         <h2 id="map-title">Fleet map</h2>
-        <span class="muted note">{shown}. {place !== null ? "The cluster's name leads back to all, a" : group === "cluster" ? "A name zooms into its cluster, a" : "A"} cell opens its node.</span>
+        <span class="muted note">{extent(all, shown)}. {place !== null ? "The cluster's name leads back to all, a" : group === "cluster" ? "A name zooms into its cluster, a" : "A"} cell opens its node.</span>
         <div class="grow" />
         <Legend of={color} />
         <Segments label="Colour by" options={COLOURS} value={color} onChange={(value) => at.set({ color: value })} />
@@ -104,14 +113,10 @@ const SHOWN: Record<string, (state: State) => boolean> = {
 };
 const MARKS: MarkKind[] = ["free", "dot", "ring", "solid", "dash", "solid", "dash"];
 
-function TableView({ all }: { all: Fleet }) {
-  const { show, cluster, sort } = at.values.value;
-  const wanted = useWanted(all);
+function TableView({ all, shown }: InView) {
+  const { show, sort } = at.values.value;
   void tick.value;
-  const place = placeOfCluster(cluster);
-  const rows: number[] = [];
-  for (let gpu = 0; gpu < all.gpus; gpu++)
-    if (SHOWN[show](now.state[gpu]) && (place === null || all.nodes[all.node[gpu]].cluster === place) && (!wanted || wanted(gpu))) rows.push(gpu);
+  const rows = (shown ?? [...all.node.keys()]).filter((gpu) => SHOWN[show](now.state[gpu]));
   const columns = useMemo(() => columnsOf(all), [all]);
   return (
     <Panel title="GPUs" note={`${count(rows.length)} of ${counted(all.gpus, "GPU")}`} class="fills">

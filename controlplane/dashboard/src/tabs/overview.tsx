@@ -11,7 +11,7 @@ import { count, counted, NONE, percent, roughMoney } from "../format";
 import { FleetMap } from "../map/fleet-map";
 import { MapControls, Chips } from "../map/controls";
 import { NoGpus } from "../map/no-gpus";
-import { extent, placeOfCluster } from "../map/layout";
+import { extent, inView, placeOfCluster } from "../map/layout";
 import { fleet, State, summary, tick } from "../state/fleet";
 import { useLeakage } from "../state/leakage";
 import { past, type Moment } from "../state/past";
@@ -115,12 +115,12 @@ function MapPanel() {
   const { color, show, cluster } = at.values.value;
   const all = fleet.value;
   const place = placeOfCluster(cluster);
-  const note = useMemo(() => all && extent(all, place, null), [all, place]);
+  const shown = useMemo(() => all && inView(all, place, null), [all, place]);
   return (
     <section class="panel map-panel" aria-labelledby="map-title">
       <header>
-        <h2 id="map-title">Fleet map</h2><span class="muted note">{note}</span>
-        <Chips value={show} onChange={(wanted) => at.set({ show: wanted })} />
+        <h2 id="map-title">Fleet map</h2><span class="muted note">{all && extent(all, shown)}</span>
+        <Chips value={show} of={shown} onChange={(wanted) => at.set({ show: wanted })} />
         <div class="grow" />
         <MapControls value={color} onChange={(wanted) => at.set({ color: wanted })} />
       </header>

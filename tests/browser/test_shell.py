@@ -46,6 +46,7 @@ async def test_every_tab_fits_a_phone(open_screen: OpenScreen, tab: str) -> None
     await expect(screen.page.locator("main .panel").first).to_be_visible()
     await expect(screen.page.locator("[aria-busy=true]")).to_have_count(0)
     assert await screen.page.evaluate(_MISPLACED) == []
+    await screen.see_accessible()
 
 
 async def test_without_a_key_and_without_demo_there_is_a_way_in(screen: Screen) -> None:

@@ -54,14 +54,58 @@ async def test_a_day_of_allocated_against_used_is_there_at_once(screen: Screen) 
     await expect(chart).to_have_accessible_name(re.compile("Allocated: 50%, Used: 30%"))
 
 
+# what is wider than the room it has, of the page and of the tables in it
+_SIDEWAYS = """() => [document.querySelector("main"), ...document.querySelectorAll(".table-box")]
+  .filter((box) => box.scrollWidth > box.clientWidth).map((box) => box.ariaLabel ?? box.tagName)"""
+
+
 async def test_a_narrow_screen_scrolls_in_one_direction_alone(open_screen: OpenScreen) -> None:
     screen = await open_screen(demo="sample", width=390, height=844)
-    for tab in (*TABS, "fleet?view=table", "fleet?node=1", "billing?view=leakage", "jobs?job=1"):
-        await screen.open(tab)
+    places = ("fleet?view=table", "fleet?node=1", "billing?view=leakage", "jobs?job=1", "jobs?view=log")
+    for place in (*TABS, *places, "keys?show=all", "alerts?state=all", "alerts?view=rules"):
+        await screen.open(place)
         await expect(screen.page.get_by_role("heading", level=1)).to_be_visible()
-        await screen.page.wait_for_timeout(400)
-        wide = await screen.page.evaluate("document.querySelector('main').scrollWidth - innerWidth")
-        assert wide <= 0, tab
+        await expect(screen.page.locator("[aria-busy=true]")).to_have_count(0)
+        assert await screen.page.evaluate(_SIDEWAYS) == [], place
+
+
+async def test_a_narrow_screen_lacks_nothing_that_a_table_tells(open_screen: OpenScreen) -> None:
+    screen = await open_screen(width=390, height=844)
+    await screen.plane.key(
+        label="an ingestor that has quite a long name to tell from others", permissions=["read"]
+    )
+    await screen.open_as_admin("keys")
+    cards = screen.page.get_by_role("region", name="API keys, table").locator("tbody tr")
+    await expect(cards).to_have_count(2)
+    card = cards.filter(has_text="an ingestor")
+    cells = card.locator("td")
+    for cell in await cells.all():
+        await expect(cell).to_be_in_viewport(ratio=1)
+    titles = await cells.evaluate_all(
+        "cells => cells.map((cell) => getComputedStyle(cell, '::before').content)"
+    )
+    assert titles[1:-1] == [
+        f'"{each}"' for each in ("Prefix", "Permissions", "Belongs to", "Made", "Last used", "State")
+    ]
+    await screen.see_accessible()
+    await screen.button("Label").click()
+    await expect(cards.first).to_contain_text("an ingestor")
+    await card.get_by_role("button", name="Revoke").click()
+    await expect(screen.dialog()).to_contain_text("Revoke this key?")
+
+
+async def test_a_narrow_screen_scrolls_through_many_rows(open_screen: OpenScreen) -> None:
+    screen = await open_screen(width=390, height=844)
+    work = Work(plane=screen.plane)
+    cluster = await work.cluster(4)
+    for number in range(130):
+        await work.submit(cluster, 1, name=f"job {number:03}")
+    await screen.open_as_admin("jobs?every=1&sort=name")
+    box = screen.page.get_by_role("region", name="Jobs, table")
+    await expect(box.get_by_role("link", name="job 000")).to_be_visible()
+    await box.evaluate("box => (box.scrollIntoView(), box.scrollTop = box.scrollHeight)")
+    await expect(box.get_by_role("link", name="job 129")).to_be_in_viewport(ratio=1)
+    assert await screen.page.evaluate(_SIDEWAYS) == []
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
-/** A table that sorts, and draws only the rows in sight once there are many. */
+/** A table that sorts, and draws only the rows in sight once there are many. On a narrow screen each row is a card. */
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Icon } from "./icon";
 
 export interface Column<T> {
@@ -12,8 +12,8 @@ export interface Column<T> {
   numeric?: boolean;
   /** The title is for screen readers alone, as for a column of buttons. */
   quiet?: boolean;
-  /** Left out on narrow screens. */
-  minor?: boolean;
+  /** Long words: on a card it has lines of its own. */
+  wide?: boolean;
 }
 
 interface TableProps<T> {
@@ -30,7 +30,7 @@ interface TableProps<T> {
   marked?: (row: T) => boolean;
 }
 
-const ROW = 33; // px, as in the style sheet
+const ROW = 33; // px, until one has been measured: a card is taller, each as tall as the others while there are many
 const ALL_BELOW = 120;
 const SPARE = 12;
 
@@ -39,11 +39,15 @@ export function Table<T>(props: TableProps<T>) {
   const rows = sorted(props.rows, columns, order);
   const box = useRef<HTMLDivElement>(null);
   const many = rows.length > ALL_BELOW;
-  const [view, setView] = useState({ top: 0, height: 600 });
-  useEffect(() => {
+  const [view, setView] = useState({ top: 0, height: 600, row: ROW });
+  useLayoutEffect(() => {
     const element = box.current;
     if (!element || !many) return;
-    const look = () => setView({ top: element.scrollTop, height: element.clientHeight });
+    const look = () => {
+      const row = element.querySelector<HTMLElement>("tr[aria-rowindex]")!.offsetHeight;
+      setView({ top: element.scrollTop, height: element.clientHeight, row });
+    };
+    look();
     const watch = new ResizeObserver(look);
     watch.observe(element);
     element.addEventListener("scroll", look, { passive: true });
@@ -52,23 +56,23 @@ export function Table<T>(props: TableProps<T>) {
       element.removeEventListener("scroll", look);
     };
   }, [many]);
-  const first = many ? Math.max(0, Math.min(Math.floor(view.top / ROW) - SPARE, rows.length - 1)) : 0;
-  const last = many ? Math.min(rows.length, Math.ceil((view.top + view.height) / ROW) + SPARE) : rows.length;
+  const first = many ? Math.max(0, Math.min(Math.floor(view.top / view.row) - SPARE, rows.length - 1)) : 0;
+  const last = many ? Math.min(rows.length, Math.ceil((view.top + view.height) / view.row) + SPARE) : rows.length;
   return (
     <div class={many ? "table-box many" : "table-box"} ref={box} tabIndex={0} role="region" aria-label={`${label}, table`}>
-      <table aria-rowcount={rows.length + 1}>
+      <table class="records" aria-rowcount={rows.length + 1}>
         <thead>
           <tr>{columns.map((column) => <Heading key={column.id} column={column} order={order} onOrder={props.onOrder} />)}</tr>
         </thead>
         <tbody>
-          {first > 0 && <Spacer rows={first} />}
+          {first > 0 && <Spacer height={first * view.row} />}
           {rows.slice(first, last).map((row, place) => (
             <tr key={rowKey(row)} aria-rowindex={first + place + 2} class={rowClass(props, row)}
               onClick={props.onOpen && ((event) => opens(event) && props.onOpen?.(row))}>
-              {columns.map((column) => <td key={column.id} class={cellClass(column)}>{column.cell(row)}</td>)}
+              {columns.map((column, at) => <td key={column.id} class={cellClass(column)} data-title={at && !column.quiet ? column.title : undefined}>{column.cell(row)}</td>)}
             </tr>
           ))}
-          {last < rows.length && <Spacer rows={rows.length - last} />}
+          {last < rows.length && <Spacer height={(rows.length - last) * view.row} />}
         </tbody>
       </table>
     </div>
@@ -96,7 +100,7 @@ function Heading<T>({ column, order, onOrder }: HeadingProps<T>) {
   );
 }
 
-const Spacer = ({ rows }: { rows: number }) => <tr aria-hidden="true"><td style={{ height: `${rows * ROW}px`, padding: 0 }} /></tr>;
+const Spacer = ({ height }: { height: number }) => <tr aria-hidden="true"><td style={{ height: `${height}px`, padding: 0 }} /></tr>;
 
 function sorted<T>(rows: readonly T[], columns: Column<T>[], order: string): readonly T[] {
   const by = columns.find((column) => column.id === order.replace(/^-/, ""))?.by;
@@ -110,8 +114,8 @@ function sorted<T>(rows: readonly T[], columns: Column<T>[], order: string): rea
 
 const opens = (event: MouseEvent): boolean =>
   !(event.target as Element).closest("a, button, input, select") && !getSelection()?.toString();
-const cellClass = (column: { numeric?: boolean; minor?: boolean }): string =>
-  [column.numeric ? "num" : "", column.minor ? "minor" : ""].filter(Boolean).join(" ");
+const cellClass = ({ numeric, wide, quiet }: { numeric?: boolean; wide?: boolean; quiet?: boolean }): string =>
+  [numeric ? "num" : "", wide ? "wide" : "", quiet ? "quiet" : ""].filter(Boolean).join(" ");
 function rowClass<T>(props: TableProps<T>, row: T): string {
   return [props.onOpen ? "opens" : "", props.marked?.(row) ? "marked" : ""].filter(Boolean).join(" ");
 }

@@ -108,13 +108,13 @@ function holdings(all: Fleet): Holding[] {
 
 const COLUMNS: Column<Holding>[] = [
   { id: "job", title: "Job", cell: (row) => <a class="strong" href={href("jobs", `?job=${row.job.id}`)}>{row.job.name}</a>, by: (row) => row.job.name },
-  { id: "tenant", title: "Tenant", cell: (row) => row.tenant, by: (row) => row.tenant, minor: true },
-  { id: "strip", title: "GPUs", cell: (row) => <Strip holding={row} /> },
-  { id: "gpus", title: "Held", cell: (row) => count(row.gpus.length), by: (row) => row.gpus.length, numeric: true, minor: true },
+  { id: "tenant", title: "Tenant", cell: (row) => row.tenant, by: (row) => row.tenant },
+  { id: "strip", title: "GPUs", wide: true, cell: (row) => <Strip holding={row} /> },
+  { id: "gpus", title: "Held", cell: (row) => count(row.gpus.length), by: (row) => row.gpus.length, numeric: true },
   { id: "idle", title: "Idle", cell: (row) => (row.idle ? <Status kind="ring">{count(row.idle)}</Status> : <span class="faint">0</span>), by: (row) => row.idle, numeric: true },
-  { id: "load", title: "Mean load", cell: (row) => `${percent(row.load)} %`, by: (row) => row.load, numeric: true, minor: true },
-  { id: "age", title: "Running for", cell: (row) => <time title={stamp(row.job.startedAt)}>{duration(row.ageS)}</time>, by: (row) => row.ageS, numeric: true, minor: true },
-  { id: "cost", title: "Cost so far", cell: (row) => (row.rate && row.ageS !== null ? roughMoney((row.rate * row.ageS) / 3600) : "–"), by: (row) => row.rate * (row.ageS ?? 0), numeric: true, minor: true },
+  { id: "load", title: "Mean load", cell: (row) => `${percent(row.load)} %`, by: (row) => row.load, numeric: true },
+  { id: "age", title: "Running for", cell: (row) => <time title={stamp(row.job.startedAt)}>{duration(row.ageS)}</time>, by: (row) => row.ageS, numeric: true },
+  { id: "cost", title: "Cost so far", cell: (row) => (row.rate && row.ageS !== null ? roughMoney((row.rate * row.ageS) / 3600) : "–"), by: (row) => row.rate * (row.ageS ?? 0), numeric: true },
   { id: "waste", title: "Idle now", cell: (row) => (row.waste ? <b class="warm">{roughMoney(row.waste)}/h</b> : <span class="faint">–</span>), by: (row) => row.waste * 1e4 + row.idle, numeric: true },
 ];
 

@@ -137,15 +137,15 @@ function columnsOf(all: Fleet): Column<number>[] {
   const known = (text: string, unit: string): string => (text === "–" ? text : `${text} ${unit}`);
   return [
     { id: "gpu", title: "GPU", by: (gpu) => rank[all.node[gpu]] * 1024 + all.gpuIndex[gpu], cell: (gpu) => <a class="strong" href={at.to({ ...at.values.peek(), node: host(gpu).id, gpu: all.gpuId[gpu] })}>{host(gpu).hostname} <span class="faint">· {all.gpuIndex[gpu]}</span></a> },
-    { id: "cluster", title: "Cluster", cell: (gpu) => all.clusters[host(gpu).cluster].name, minor: true },
-    { id: "model", title: "Model", by: (gpu) => all.models[all.model[gpu]] ?? null, cell: (gpu) => shortModel(all.models[all.model[gpu]]), minor: true },
+    { id: "cluster", title: "Cluster", cell: (gpu) => all.clusters[host(gpu).cluster].name },
+    { id: "model", title: "Model", by: (gpu) => all.models[all.model[gpu]] ?? null, cell: (gpu) => shortModel(all.models[all.model[gpu]]) },
     { id: "state", title: "State", by: (gpu) => now.state[gpu], cell: (gpu) => <Status kind={MARKS[now.state[gpu]]}>{STATE_WORDS[now.state[gpu]]}</Status> },
-    { id: "tenant", title: "Tenant", by: (gpu) => tenantOf(gpu)?.name ?? null, cell: (gpu) => tenantOf(gpu)?.name ?? "–", minor: true },
-    { id: "job", title: "Job", cell: (gpu) => holder(gpu), minor: true },
+    { id: "tenant", title: "Tenant", by: (gpu) => tenantOf(gpu)?.name ?? null, cell: (gpu) => tenantOf(gpu)?.name ?? "–" },
+    { id: "job", title: "Job", cell: (gpu) => holder(gpu) },
     { id: "util", title: "Util", by: (gpu) => figure("utilization", gpu), cell: (gpu) => known(percent(figure("utilization", gpu)), "%"), numeric: true },
     { id: "memory", title: "Memory", by: (gpu) => figure("memory", gpu), cell: (gpu) => known(percent(figure("memory", gpu)), "%"), numeric: true },
-    { id: "temp", title: "Temp", by: (gpu) => figure("temperature", gpu), cell: (gpu) => celsius(figure("temperature", gpu)), numeric: true, minor: true },
-    { id: "power", title: "Power", by: (gpu) => figure("power", gpu), cell: (gpu) => watts(figure("power", gpu)), numeric: true, minor: true },
+    { id: "temp", title: "Temp", by: (gpu) => figure("temperature", gpu), cell: (gpu) => celsius(figure("temperature", gpu)), numeric: true },
+    { id: "power", title: "Power", by: (gpu) => figure("power", gpu), cell: (gpu) => watts(figure("power", gpu)), numeric: true },
   ];
 }
 

@@ -66,11 +66,11 @@ const isValid = (row: KeyRecord): boolean => row.revoked_at === null && !isExpir
 type Named = readonly { id: number; name: string }[] | null;
 const columnsOf = (tenants: Named, clusters: Named): Column<KeyRecord>[] => [
   { id: "label", title: "Label", cell: (row) => <b>{row.label}</b>, by: (row) => row.label },
-  { id: "prefix", title: "Prefix", cell: (row) => <code>{row.key_prefix}…</code>, minor: true },
+  { id: "prefix", title: "Prefix", cell: (row) => <code>{row.key_prefix}…</code> },
   { id: "permissions", title: "Permissions", cell: (row) => <span class="tags">{row.permissions.map((each) => <i key={each} class={each === "admin" ? "tag strong" : "tag"}>{each}</i>)}</span> },
-  { id: "bound", title: "Belongs to", cell: (row) => belongsTo(row, tenants, clusters), minor: true },
-  { id: "made", title: "Made", cell: (row) => <time title={stamp(row.created_at)}>{ago(row.created_at)}</time>, by: (row) => Date.parse(row.created_at), minor: true },
-  { id: "used", title: "Last used", cell: (row) => (row.last_used_at ? <time title={stamp(row.last_used_at)}>{ago(row.last_used_at)}</time> : <span class="faint">never</span>), by: (row) => (row.last_used_at ? Date.parse(row.last_used_at) : null), minor: true },
+  { id: "bound", title: "Belongs to", cell: (row) => belongsTo(row, tenants, clusters) },
+  { id: "made", title: "Made", cell: (row) => <time title={stamp(row.created_at)}>{ago(row.created_at)}</time>, by: (row) => Date.parse(row.created_at) },
+  { id: "used", title: "Last used", cell: (row) => (row.last_used_at ? <time title={stamp(row.last_used_at)}>{ago(row.last_used_at)}</time> : <span class="faint">never</span>), by: (row) => (row.last_used_at ? Date.parse(row.last_used_at) : null) },
   { id: "state", title: "State", cell: state },
   { id: "revoke", title: "Revoke", quiet: true, cell: (row) => (isValid(row) && may("admin") ? <button class="button small" onClick={() => revoke(row)}>Revoke</button> : null) },
 ];

@@ -40,9 +40,9 @@ export function Channels() {
 const columns = (): Column<ChannelRecord>[] => [
   { id: "name", title: "Channel", cell: (row) => <b>{row.name}</b> },
   { id: "type", title: "Type", cell: (row) => row.type },
-  { id: "address", title: "Address", cell: (row) => <code title={row.address}>{row.address}</code>, minor: true },
-  { id: "least", title: "From", cell: (row) => row.min_severity, minor: true },
-  { id: "state", title: "State", cell: (row) => <Fares channel={row} /> },
+  { id: "address", title: "Address", wide: true, cell: (row) => <code title={row.address}>{row.address}</code> },
+  { id: "least", title: "From", cell: (row) => row.min_severity },
+  { id: "state", title: "State", wide: true, cell: (row) => <Fares channel={row} /> },
   { id: "waiting", title: "Waiting", numeric: true, cell: (row) => row.waiting || <span class="faint">0</span> },
   ...(mayOperate("admin") ? [{ id: "remove", title: "Remove", quiet: true, cell: (row: ChannelRecord) => <button class="button small" aria-label={`Remove ${row.name}`} onClick={() => remove(row)}>Remove</button> }] : []),
 ];

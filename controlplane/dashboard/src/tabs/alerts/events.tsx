@@ -69,9 +69,9 @@ const stateWords = (event: EventRecord) => (event.acknowledged_at && event.state
 const columns = (at: AlertsPlace, rules: RuleRecord[] | null): Column<EventRecord>[] => [
   { id: "severity", title: "Severity", cell: (row) => <Status kind={row.state === "resolved" ? "dash" : SEVERITY_MARKS[row.severity]}>{row.severity}</Status> },
   { id: "subject", title: "Subject", cell: (row) => <Subject event={row} /> },
-  { id: "rule", title: "Rule", cell: (row) => ruleName(row.rule_type), minor: true },
-  { id: "message", title: "What is wrong", cell: (row) => <a href={href("alerts", `?event=${row.id}`)} title={row.message} onClick={(event) => (event.preventDefault(), at.set({ event: row.id }, "push"))}>{brief(row)}</a> },
-  { id: "value", title: "Value", cell: (row) => withUnit(row.value, unitOf(row, rules)), numeric: true, minor: true },
+  { id: "rule", title: "Rule", cell: (row) => ruleName(row.rule_type) },
+  { id: "message", title: "What is wrong", wide: true, cell: (row) => <a href={href("alerts", `?event=${row.id}`)} title={row.message} onClick={(event) => (event.preventDefault(), at.set({ event: row.id }, "push"))}>{brief(row)}</a> },
+  { id: "value", title: "Value", cell: (row) => withUnit(row.value, unitOf(row, rules)), numeric: true },
   { id: "state", title: "State", cell: (row) => <>{stateWords(row)}{row.silenced && <i class="tag">silenced</i>}</> },
   { id: "since", title: "Since", cell: (row) => <time title={stamp(row.started_at)}>{row.resolved_at ? `${ago(row.resolved_at)}, for ${lasted(row)}` : ago(row.started_at)}</time>, numeric: true },
   ...(mayOperate() ? [{ id: "act", title: "Acknowledge", quiet: true, cell: (row: EventRecord) => (row.state !== "resolved" && !row.acknowledged_at ? <button class="button small" onClick={() => at.set({ event: row.id })}>Acknowledge</button> : null) }] : []),

@@ -28,14 +28,14 @@ export function Rules({ at }: { at: AlertsPlace }) {
 }
 
 const columns = (edit: (rule: RuleRecord) => void, at: AlertsPlace): Column<RuleRecord>[] => [
-  { id: "on", title: "On", cell: (row) => <Switch rule={row} /> },
   { id: "rule", title: "Rule", cell: (row) => <b title={row.what_to_do}>{ruleName(row.rule_type)}</b> },
-  { id: "severity", title: "Severity", cell: (row) => <Status kind={SEVERITY_MARKS[row.severity]}>{row.severity}</Status>, minor: true },
+  { id: "on", title: "On", cell: (row) => <Switch rule={row} /> },
+  { id: "severity", title: "Severity", cell: (row) => <Status kind={SEVERITY_MARKS[row.severity]}>{row.severity}</Status> },
   { id: "threshold", title: "Threshold", numeric: true, cell: (row) => withUnit(row.threshold, row.unit) },
-  { id: "clear", title: "Clear at", numeric: true, cell: (row) => withUnit(row.clear_threshold, row.unit), minor: true },
-  { id: "for", title: "Watched for", numeric: true, cell: (row) => (row.for_seconds ? duration(row.for_seconds) : <span class="faint">at once</span>), minor: true },
+  { id: "clear", title: "Clear at", numeric: true, cell: (row) => withUnit(row.clear_threshold, row.unit) },
+  { id: "for", title: "Watched for", numeric: true, cell: (row) => (row.for_seconds ? duration(row.for_seconds) : <span class="faint">at once</span>) },
   { id: "active", title: "Active", numeric: true, cell: (row) => (row.active_events ? <a class="link-text" href={at.to({ rule: row.id })}><b>{row.active_events}</b></a> : <span class="faint">0</span>) },
-  { id: "meaning", title: "What it means", cell: (row) => <span class="muted wraps">{row.meaning}</span>, minor: true },
+  { id: "meaning", title: "What it means", wide: true, cell: (row) => <span class="muted wraps">{row.meaning}</span> },
   ...(mayOperate() ? [{ id: "edit", title: "Edit", quiet: true, cell: (row: RuleRecord) => <button class="button small" aria-label={`Edit ${ruleName(row.rule_type)}`} onClick={() => edit(row)}>Edit</button> }] : []),
 ];
 

@@ -42,8 +42,8 @@ export function Silences({ at }: { at: AlertsPlace }) {
 const columns = (): Column<SilenceRecord>[] => [
   { id: "subject", title: "What", cell: (row) => <code>{row.subject}</code> },
   { id: "rule", title: "Rule", cell: (row) => (row.rule_type ? ruleName(row.rule_type) : <span class="muted">all</span>) },
-  { id: "reason", title: "Why", cell: (row) => <span title={row.reason}>{row.reason}</span> },
-  { id: "by", title: "By", cell: (row) => row.created_by, minor: true },
+  { id: "reason", title: "Why", wide: true, cell: (row) => <span title={row.reason}>{row.reason}</span> },
+  { id: "by", title: "By", cell: (row) => row.created_by },
   { id: "state", title: "State", cell: (row) => <Status kind={row.active ? "dot" : "dash"}>{row.active ? `ends ${ago(row.until)}` : `ended ${ago(row.ended_at ?? row.until)}`}</Status> },
   ...(mayOperate() ? [{ id: "end", title: "End", quiet: true, cell: (row: SilenceRecord) => (row.active ? <button class="button small" onClick={() => end(row)}>End</button> : null) }] : []),
 ];

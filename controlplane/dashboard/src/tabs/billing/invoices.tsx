@@ -44,8 +44,8 @@ const columns = (open: (id: number) => void): Column<InvoiceRecord>[] => [
   { id: "tenant", title: "Tenant", cell: (row) => row.tenant_name, by: (row) => row.tenant_name },
   { id: "status", title: "Status", cell: (row) => <Status kind={MARKS[row.status]}>{row.status}</Status>, by: (row) => row.status },
   { id: "amount", title: "Amount", cell: (row) => money(row.total_amount), by: (row) => row.total_amount_cents, numeric: true },
-  { id: "hours", title: "GPU time", cell: (row) => hours(row.total_gpu_hours), numeric: true, minor: true },
-  { id: "period", title: "Period", cell: (row) => `${day(row.period_start)} to ${day(row.period_end)}`, minor: true },
-  { id: "issued", title: "Issued", cell: (row) => <time title={stamp(row.issued_at)}>{ago(row.issued_at)}</time>, by: (row) => Date.parse(row.issued_at), minor: true },
+  { id: "hours", title: "GPU time", cell: (row) => hours(row.total_gpu_hours), numeric: true },
+  { id: "period", title: "Period", wide: true, cell: (row) => `${day(row.period_start)} to ${day(row.period_end)}` },
+  { id: "issued", title: "Issued", cell: (row) => <time title={stamp(row.issued_at)}>{ago(row.issued_at)}</time>, by: (row) => Date.parse(row.issued_at) },
   { id: "due", title: "Due", cell: (row) => (row.status === "paid" || row.status === "void" ? <span class="faint">–</span> : <time class={row.status === "overdue" ? "warm" : ""} title={stamp(row.due_at)}>{ago(row.due_at)}</time>), by: (row) => Date.parse(row.due_at), numeric: true },
 ];

@@ -59,10 +59,10 @@ function IdlePanel({ told, at }: { told: Leakage; at: BillingPlace }) {
 
 const IDLE: Column<IdleGpu>[] = [
   { id: "gpu", title: "GPU", cell: (gpu) => <Host gpu={gpu} />, by: (gpu) => `${gpu.hostname} ${String(gpu.gpu_index).padStart(3, "0")}` },
-  { id: "type", title: "Type", cell: (gpu) => gpu.gpu_type, by: (gpu) => gpu.gpu_type, minor: true },
+  { id: "type", title: "Type", cell: (gpu) => gpu.gpu_type, by: (gpu) => gpu.gpu_type },
   { id: "job", title: "Job", cell: (gpu) => <a class="link-text" href={href("jobs", `?job=${gpu.job_id}`)}>{gpu.job_name}</a>, by: (gpu) => gpu.job_name },
-  { id: "tenant", title: "Tenant", cell: (gpu) => (gpu.tenant_id === null ? <span class="faint">none</span> : <a class="link-text" href={href("tenants", `?tenant=${gpu.tenant_id}`)}>{gpu.tenant_name}</a>), by: (gpu) => gpu.tenant_name, minor: true },
-  { id: "load", title: "Mean load", cell: (gpu) => `${percent(gpu.mean_utilization_pct)} %`, by: (gpu) => gpu.mean_utilization_pct, numeric: true, minor: true },
+  { id: "tenant", title: "Tenant", cell: (gpu) => (gpu.tenant_id === null ? <span class="faint">none</span> : <a class="link-text" href={href("tenants", `?tenant=${gpu.tenant_id}`)}>{gpu.tenant_name}</a>), by: (gpu) => gpu.tenant_name },
+  { id: "load", title: "Mean load", cell: (gpu) => `${percent(gpu.mean_utilization_pct)} %`, by: (gpu) => gpu.mean_utilization_pct, numeric: true },
   { id: "idle", title: "Idle for", cell: (gpu) => <time title={`since ${stamp(gpu.idle_since)}, held since ${stamp(gpu.allocated_since)}`}>{gpu.idle_minutes >= 1440 ? "a day or more" : duration(60 * gpu.idle_minutes)}</time>, by: (gpu) => gpu.idle_minutes, numeric: true },
   { id: "cost", title: "Costs", cell: (gpu) => (gpu.rate_per_hour === null ? <span class="muted">unrated</span> : <b class="warm">{money(gpu.rate_per_hour)}/h</b>), by: (gpu) => gpu.rate_per_hour, numeric: true },
 ];

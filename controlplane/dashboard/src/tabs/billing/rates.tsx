@@ -41,7 +41,7 @@ async function showFrom(time: string | null): Promise<void> {
 const columns = (edit: (family: string) => void): Column<RateRecord>[] => [
   { id: "family", title: "GPU type", cell: (row) => <b>{row.family}</b> },
   { id: "rate", title: "Rate", numeric: true, cell: (row) => (row.rate_per_hour === null ? <Status kind="tri">unrated</Status> : price.format(row.rate_per_hour)) },
-  { id: "since", title: "Since", cell: (row) => (row.effective_from ? Date.parse(row.effective_from) <= 0 ? "the beginning" : <time title={stamp(row.effective_from)}>{ago(row.effective_from)}</time> : <span class="muted">metered, not billed</span>), minor: true },
+  { id: "since", title: "Since", cell: (row) => (row.effective_from ? Date.parse(row.effective_from) <= 0 ? "the beginning" : <time title={stamp(row.effective_from)}>{ago(row.effective_from)}</time> : <span class="muted">metered, not billed</span>) },
   ...(mayOperate("admin") ? [{ id: "edit", title: "Edit", quiet: true, numeric: true, cell: (row: RateRecord) => <button class="button small" aria-label={`Edit the rate of ${row.family}`} onClick={() => edit(row.family)}>Edit</button> }] : []),
 ];
 

@@ -134,11 +134,11 @@ function columnsOf(cluster: (row: JobRecord) => string, tenant: (row: JobRecord)
     { id: "name", title: "Job", cell: (row) => <a href={href("jobs", `?job=${row.id}`)} onClick={(event) => (event.preventDefault(), at.set({ job: row.id }, "push"))}><b class="short" title={row.name}>{row.name}</b></a>, by: (row) => row.name },
     { id: "status", title: "Status", cell: (row) => <Status kind={MARKS[row.status]}>{row.status}</Status>, by: (row) => STATUSES.indexOf(row.status) },
     { id: "gpus", title: "GPUs", cell: gpusOf, by: (row) => row.gpu_count, numeric: true },
-    { id: "tenant", title: "Tenant", cell: (row) => tenant(row) || <span class="faint">none</span>, minor: true },
-    { id: "cluster", title: "Cluster", cell: cluster, minor: true },
-    { id: "priority", title: "Priority", cell: (row) => row.priority, by: (row) => row.priority, numeric: true, minor: true },
-    { id: "reason", title: "Why", cell: (row) => <span class={row.status === "blocked" || row.status === "failed" ? "why" : "why muted"} title={why(row)}>{why(row)}</span> },
-    { id: "ran", title: "Ran", cell: ran, by: (row) => (row.started_at ? length(row) : null), numeric: true, minor: true },
+    { id: "tenant", title: "Tenant", cell: (row) => tenant(row) || <span class="faint">none</span> },
+    { id: "cluster", title: "Cluster", cell: cluster },
+    { id: "priority", title: "Priority", cell: (row) => row.priority, by: (row) => row.priority, numeric: true },
+    { id: "reason", title: "Why", wide: true, cell: (row) => why(row) && <span class={row.status === "blocked" || row.status === "failed" ? "why" : "why muted"} title={why(row)}>{why(row)}</span> },
+    { id: "ran", title: "Ran", cell: ran, by: (row) => (row.started_at ? length(row) : null), numeric: true },
     { id: "submitted", title: "Submitted", cell: (row) => <time title={stamp(row.submitted_at)}>{ago(row.submitted_at)}</time>, by: (row) => Date.parse(row.submitted_at), numeric: true },
   ];
 }

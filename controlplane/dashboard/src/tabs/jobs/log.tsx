@@ -30,7 +30,7 @@ const COLUMNS: Column<SchedulerLog>[] = [
   number("started", "Started"),
   number("blocked", "Blocked"),
   number("unblocked", "Unblocked"),
-  { id: "reasons", title: "Why the others wait", cell: (row) => inAll(row.reasons) || <span class="faint">nothing waits</span> },
+  { id: "reasons", title: "Why the others wait", wide: true, cell: (row) => inAll(row.reasons) || <span class="faint">nothing waits</span> },
   { id: "took", title: "Took", cell: (row) => `${Math.round(row.duration_ms)} ms`, numeric: true },
-  { id: "hash", title: "Input", cell: (row) => <code title="The same input always leads to the same decisions.">{row.input_hash.slice(0, 10)}</code>, minor: true },
+  { id: "hash", title: "Input", cell: (row) => <code title="The same input always leads to the same decisions.">{row.input_hash.slice(0, 10)}</code> },
 ];

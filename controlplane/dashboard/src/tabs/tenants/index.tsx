@@ -71,12 +71,12 @@ function Sums({ of: all }: { of: TenantRecord[] }) {
 
 const COLUMNS: Column<TenantRecord>[] = [
   { id: "name", title: "Tenant", cell: (row) => <a href={href("tenants", `?tenant=${row.id}`)} onClick={(event) => (event.preventDefault(), at.set({ tenant: row.id }, "push"))}><b>{row.name}</b></a>, by: (row) => row.name },
-  { id: "share", title: "Of its quota", cell: (row) => <span class="inline quota-bar"><Bar label={`${row.name}: GPUs in use of its quota`} value={row.gpus_in_use} most={row.gpu_quota} /><span class={shareOf(row) > 100 ? "warm" : "muted"}>{percent(shareOf(row))} %</span></span>, by: shareOf, minor: true },
+  { id: "share", title: "Of its quota", wide: true, cell: (row) => <span class="inline quota-bar"><Bar label={`${row.name}: GPUs in use of its quota`} value={row.gpus_in_use} most={row.gpu_quota} /><span class={shareOf(row) > 100 ? "warm" : "muted"}>{percent(shareOf(row))} %</span></span>, by: shareOf },
   { id: "use", title: "GPUs in use", cell: (row) => count(row.gpus_in_use), by: (row) => row.gpus_in_use, numeric: true },
   { id: "quota", title: "Quota", cell: (row) => <Quota key={row.id} tenant={row} /> },
-  { id: "running", title: "Running", cell: (row) => <a href={href("jobs", `?status=running&tenant=${row.id}`)}>{count(row.running_jobs)}</a>, by: (row) => row.running_jobs, numeric: true, minor: true },
-  { id: "queued", title: "Queued", cell: (row) => <a href={href("jobs", `?status=queued&tenant=${row.id}`)}>{count(row.queued_jobs)}</a>, by: (row) => row.queued_jobs, numeric: true, minor: true },
-  { id: "plan", title: "Plan", cell: (row) => row.plan_tier, minor: true },
-  { id: "status", title: "Status", cell: (row) => <Status kind={row.status === "active" ? "dot" : "dash"}>{row.status}</Status>, minor: true },
-  { id: "email", title: "Contact", cell: (row) => row.contact_email ?? <span class="faint">none</span>, minor: true },
+  { id: "running", title: "Running", cell: (row) => <a href={href("jobs", `?status=running&tenant=${row.id}`)}>{count(row.running_jobs)}</a>, by: (row) => row.running_jobs, numeric: true },
+  { id: "queued", title: "Queued", cell: (row) => <a href={href("jobs", `?status=queued&tenant=${row.id}`)}>{count(row.queued_jobs)}</a>, by: (row) => row.queued_jobs, numeric: true },
+  { id: "plan", title: "Plan", cell: (row) => row.plan_tier },
+  { id: "status", title: "Status", cell: (row) => <Status kind={row.status === "active" ? "dot" : "dash"}>{row.status}</Status> },
+  { id: "email", title: "Contact", cell: (row) => row.contact_email ?? <span class="faint">none</span> },
 ];

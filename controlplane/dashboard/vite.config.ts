@@ -35,10 +35,10 @@ export default defineConfig({
       output: {
         codeSplitting: {
           // Browsers ask for six things at a time, and the live stream is one of them: what tabs share is one script
-          // with the shell's own, not a dozen small ones.
+          // with the shell's own, not a dozen small ones. The bars of billing and tenants stay apart: others need no bars.
           groups: [
             { name: "map", test: /[\\/]src[\\/]map/, minShareCount: 2, priority: 1 },
-            { name: "shared", test: /[\\/]src[\\/](components|state|theme|url|api|format)|node_modules[\\/](preact|@preact)/, minShareCount: 2, priority: 2 },
+            { name: "shared", test: /[\\/]src[\\/](components(?![\\/]daybars)|state|theme|url|api|format)|node_modules[\\/](preact|@preact)/, minShareCount: 2, priority: 2 },
           ],
         },
       },

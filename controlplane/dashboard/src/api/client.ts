@@ -40,7 +40,7 @@ export class Problem extends Error {
   }
 }
 
-interface Loose {
+export interface Loose {
   path?: Record<string, number | string>;
   query?: Record<string, unknown>;
   body?: unknown;
@@ -67,23 +67,6 @@ export async function pages<O extends Operation>(operation: O, ...args: Optional
   }
 }
 
-/** A GET of any path of the API, as text: for the API reference's try-it. */
-export async function rawGet(path: string, bearer: string): Promise<{ status: number; text: string; ms: number }> {
-  const began = performance.now();
-  const response = await fetch(path.replace(/^\//, ""), { headers: bearer ? { Authorization: `Bearer ${bearer}` } : {} });
-  return { status: response.status, text: await response.text(), ms: performance.now() - began };
-}
-
-/** Save an answer of the API as a file, in the form that `accept` names. Throws Problem. */
-export async function download<O extends Operation>(operation: O, args: Arguments<O>, accept: string, name: string): Promise<void> {
-  const response = await exchange(operation, args as Loose, { Accept: accept });
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(await response.blob());
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the browser may still be reading
-}
-
 export function authorization(): Record<string, string> {
   return key.value ? { Authorization: `Bearer ${key.value}` } : {};
 }
@@ -98,7 +81,8 @@ export function address(operation: string, args: Pick<Loose, "path" | "query">):
   return query.size ? `${path}?${query}` : path;
 }
 
-async function exchange(operation: string, args: Loose, more: Record<string, string> = {}): Promise<Response> {
+/** The response itself, for what is no JSON. Throws Problem. */
+export async function exchange(operation: string, args: Loose, more: Record<string, string> = {}): Promise<Response> {
   const method = operation.slice(0, operation.indexOf(" "));
   const used = key.value;
   const headers: Record<string, string> = { ...authorization(), ...more };

@@ -1,7 +1,8 @@
 /** The API reference, drawn from the route table's own description; a pasted key fills every curl, here alone. */
 import { signal } from "@preact/signals";
 import { useState } from "preact/hooks";
-import { call, rawGet } from "../api/client";
+import { call } from "../api/client";
+import { rawGet } from "../api/raw";
 import { key, keyFault } from "../api/session";
 import { CopyButton } from "../components/copy";
 import { Field, Panel } from "../components/parts";

@@ -1,6 +1,7 @@
 /** An invoice: its lines, its payment link or why there is none; mark paid, void. */
 import { useState } from "preact/hooks";
-import { call, download } from "../../api/client";
+import { call } from "../../api/client";
+import { download } from "../../api/download";
 import type { InvoiceDetail, InvoiceLine, UnratedTime } from "../../api/schema";
 import { mayOperate } from "../../api/session";
 import { CopyButton } from "../../components/copy";

@@ -34,11 +34,11 @@ export default defineConfig({
     rolldownOptions: {
       output: {
         codeSplitting: {
-          // Browsers ask for six things at a time, and the live stream is one of them: what tabs share is one script
-          // with the shell's own, not a dozen small ones. The bars of billing and tenants stay apart: others need no bars.
+          // Browsers ask for six things at a time, and the live stream is one of them: the shell and what tabs share are
+          // one script, not a dozen small ones. Left out of it is what one or two tabs alone use.
           groups: [
             { name: "map", test: /[\\/]src[\\/]map/, minShareCount: 2, priority: 1 },
-            { name: "shared", test: /[\\/]src[\\/](components(?![\\/]daybars)|state|theme|url|api|format)|node_modules[\\/](preact|@preact)/, minShareCount: 2, priority: 2 },
+            { name: "shared", test: /[\\/]src[\\/](app|(components|state)(?![\\/](attention|course|daybars|lent-and-used|spark))|theme|url|format|api(?![\\/](raw|download)))|node_modules[\\/](preact|@preact)/, priority: 2 },
           ],
         },
       },

@@ -120,7 +120,7 @@ async def test_an_empty_tab_carries_the_command_that_fills_it(
     await screen.open_as_admin(tab)
     panel = screen.page.locator(".notice").filter(has_text=words)
     await expect(panel).to_be_visible()
-    command = panel.get_by_role("region", name="Command").first
+    command = panel.get_by_role("group", name="Command").first
     await expect(command).to_contain_text(f"{screen.plane.url}/{path}")
 
 

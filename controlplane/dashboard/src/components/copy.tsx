@@ -19,8 +19,8 @@ export function CopyButton({ text, label = "Copy" }: { text: string; label?: str
 
 /** One line of a shell, with its button. */
 export const CopyLine = ({ text }: { text: string }) => (
-  <div class="copy-line">
-    <pre tabIndex={0} role="region" aria-label="Command"><code>{text}</code></pre>
+  <div class="copy-line" role="group" aria-label="Command">
+    <pre><code>{text}</code></pre>
     <CopyButton text={text} />
   </div>
 );

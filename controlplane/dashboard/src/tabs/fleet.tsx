@@ -1,5 +1,7 @@
 /** The fleet: its map by any figure and grouping, its table twin, and a node with its GPUs in a drawer. */
 import { useMemo } from "preact/hooks";
+import { mayOperate } from "../api/session";
+import { Icon } from "../components/icon";
 import { Panel, Segments, Select, Status, type MarkKind } from "../components/parts";
 import { Empty, Skeleton } from "../components/states";
 import { Table, type Column } from "../components/table";
@@ -12,8 +14,9 @@ import { tenantColour } from "../map/paint";
 import { figure, fleet, jobOf, jobs, measuredAt, now, State, STATE_WORDS, tenantOf, tenants, tick, type Fleet } from "../state/fleet";
 import { useRates } from "../state/rates";
 import { theme } from "../theme/theme";
-import { oneOf, order, text, whole } from "../url/codec";
+import { flag, oneOf, order, text, whole } from "../url/codec";
 import { href, parameters } from "../url/route";
+import { NewCluster } from "./cluster";
 import { NodeDrawer } from "./node";
 import "../style/fleet.css";
 
@@ -30,6 +33,7 @@ const at = parameters("fleet", {
   cluster: whole(),
   node: whole(),
   gpu: whole(),
+  make: flag(),
   span: oneOf(["1h", "24h", "7d"], "1h"),
   figure: oneOf(["load", "memory", "heat", "power"], "load"),
 });
@@ -37,7 +41,12 @@ const at = parameters("fleet", {
 export function View() {
   useRates();
   const all = fleet.value;
-  return all ? <Inside all={all} /> : <Skeleton lines={12} />;
+  return (
+    <>
+      {all ? <Inside all={all} /> : <Skeleton lines={12} />}
+      {at.values.value.make && mayOperate() && <NewCluster onClose={() => at.set({ make: false })} />}
+    </>
+  );
 }
 
 function Inside({ all }: { all: Fleet }) {
@@ -55,6 +64,7 @@ function Inside({ all }: { all: Fleet }) {
         <Chips value={show} of={shown} onChange={(value) => at.set({ show: value })} />
         <div class="grow" />
         <Segments label="View" options={[["map", "Map"], ["table", "Table"]]} value={view} onChange={(value) => at.set({ view: value })} />
+        {mayOperate() && <button class="button" onClick={() => at.set({ make: true })}><Icon name="plus" />New cluster</button>}
       </div>
       {!all.gpus ? <Panel title="Fleet"><NoGpus /></Panel> : view === "map" ? <MapView all={all} place={place} wanted={wanted} shown={shown} /> : <TableView all={all} shown={shown} />}
       {color === "tenant" && view === "map" && <TenantKey />}

@@ -2,10 +2,10 @@
 import { useState } from "preact/hooks";
 import { call, demo } from "../api/client";
 import type { KeyCreated, KeyRecord } from "../api/schema";
-import { key, may, who, type Scope } from "../api/session";
-import { Secret } from "../components/copy";
+import { key, may, mayOperate, who, type Scope } from "../api/session";
 import { Dialog, Fault, useWrite } from "../components/dialog";
 import { Icon } from "../components/icon";
+import { NewKey } from "../components/new-key";
 import { Field, Panel, Segments, Status } from "../components/parts";
 import { Empty, Loaded } from "../components/states";
 import { Table, type Column } from "../components/table";
@@ -110,23 +110,27 @@ const SCOPES: readonly (readonly [Scope, string])[] = [
 
 function Generate({ onClose }: { onClose: () => void }) {
   const [made, setMade] = useState<KeyCreated | null>(null);
-  return made ? <Shown made={made} onClose={onClose} /> : <GenerateForm onClose={onClose} onMade={setMade} />;
+  return made ? <NewKey label={made.label} raw={made.key} agents={made.cluster_id !== null} onClose={onClose} /> : <GenerateForm onClose={onClose} onMade={setMade} />;
 }
 
 function GenerateForm({ onClose, onMade }: { onClose: () => void; onMade: (made: KeyCreated) => void }) {
   const [label, setLabel] = useState("");
   const [scopes, setScopes] = useState<Scope[]>(["read", "write"]);
-  const [tenant, setTenant] = useState(who.value?.tenant_id ? String(who.value.tenant_id) : "");
+  const own = who.value?.tenant_id;
+  const [holder, setHolder] = useState(own ? `tenant_id ${own}` : "");
   const [until, setUntil] = useState("");
   const write = useWrite();
-  const tenants = useTenants();
+  const tenants = useTenants().data.value;
+  const clusters = useClusters().data.value;
+  const [kind, id] = holder.split(" ");
+  const agents = kind === "cluster_id";
   const submit = (event: Event) => {
     event.preventDefault();
     void write.run(async () => {
       const body = {
         label,
-        permissions: scopes,
-        ...(tenant ? { tenant_id: Number(tenant) } : {}),
+        ...(agents ? {} : { permissions: scopes }),
+        ...(kind ? { [kind]: Number(id) } : {}),
         ...(until ? { expires_at: new Date(until).toISOString() } : {}),
       };
       onMade(await call("POST /api/api-keys", { body }));
@@ -143,14 +147,15 @@ function GenerateForm({ onClose, onMade }: { onClose: () => void; onMade: (made:
         <fieldset class="field">
           <legend>Permissions</legend>
           {SCOPES.map(([scope, words]) => (
-            <label key={scope} class="check"><input type="checkbox" checked={scopes.includes(scope)} onChange={() => toggle(scope)} />{words}</label>
+            <label key={scope} class="check"><input type="checkbox" disabled={agents} checked={!agents && scopes.includes(scope)} onChange={() => toggle(scope)} />{words}</label>
           ))}
         </fieldset>
         <div class="two">
-          <Field label="Tenant" hint="It then sees and touches that tenant alone." fault={write.problem?.of("tenant_id")}>
-            <select value={tenant} disabled={!!who.value?.tenant_id} onChange={(event) => setTenant(event.currentTarget.value)}>
-              <option value="">none: an operator's key</option>
-              {(tenants.data.value ?? []).map((each) => <option key={each.id} value={String(each.id)}>{each.name}</option>)}
+          <Field label="For" hint={agents ? "It does what agents do for that cluster, and no more." : kind ? "It sees and touches that tenant alone." : undefined} fault={write.problem?.of(kind)}>
+            <select value={holder} disabled={!!own} onChange={(event) => setHolder(event.currentTarget.value)}>
+              <option value="">an operator</option>
+              {(tenants ?? []).map((each) => <option key={each.id} value={`tenant_id ${each.id}`}>{each.name}</option>)}
+              {mayOperate("admin") && (clusters ?? []).map((each) => <option key={each.id} value={`cluster_id ${each.id}`}>agents of {each.name}</option>)}
             </select>
           </Field>
           <Field label="Expires" hint="Empty: never." fault={write.problem?.of("expires_at")}>
@@ -160,23 +165,9 @@ function GenerateForm({ onClose, onMade }: { onClose: () => void; onMade: (made:
         <Fault text={write.fault} />
         <footer>
           <button type="button" class="button" onClick={onClose}>Cancel</button>
-          <button class="button primary" disabled={write.busy || !scopes.length || !label.trim()}>{write.busy ? "Generating …" : "Generate key"}</button>
+          <button class="button primary" disabled={write.busy || !(agents || scopes.length) || !label.trim()}>{write.busy ? "Generating …" : "Generate key"}</button>
         </footer>
       </form>
-    </Dialog>
-  );
-}
-
-function Shown({ made, onClose }: { made: KeyCreated; onClose: () => void }) {
-  return (
-    <Dialog title="Copy this key now" onClose={onClose} closable={false}>
-      <div class="prose">
-        <p>This is the only time that the key <b class="quoted">{made.label}</b> is shown. The control plane keeps a hash of it, and nobody can bring it back.</p>
-      </div>
-      <Secret text={made.key} label="The new API key" />
-      <footer>
-        <button class="button primary" onClick={onClose}>I saved it</button>
-      </footer>
     </Dialog>
   );
 }

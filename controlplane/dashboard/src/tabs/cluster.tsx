@@ -1,0 +1,41 @@
+/** A new cluster; its answer holds the key of its agents. */
+import { useState } from "preact/hooks";
+import { call } from "../api/client";
+import type { ClusterCreated } from "../api/schema";
+import { Dialog, Fault, useWrite } from "../components/dialog";
+import { NewKey } from "../components/new-key";
+import { Field } from "../components/parts";
+import { touch } from "../state/resource";
+
+export function NewCluster({ onClose }: { onClose: () => void }) {
+  const [name, setName] = useState("");
+  const [region, setRegion] = useState("");
+  const [made, setMade] = useState<ClusterCreated | null>(null);
+  const write = useWrite();
+  const taken = write.problem?.code === "name_taken";
+  const submit = (event: Event) => {
+    event.preventDefault();
+    void write.run(async () => {
+      setMade(await call("POST /api/clusters", { body: { name, region: region.trim() || null } }));
+      await touch("/api/clusters", "/api/api-keys");
+    });
+  };
+  if (made) return <NewKey label={`agents of ${made.name}`} raw={made.api_key} agents onClose={onClose} />;
+  return (
+    <Dialog title="New cluster" onClose={onClose}>
+      <form onSubmit={submit}>
+        <Field label="Name" hint="Nodes under one name and one key of their agents." fault={taken ? write.fault : write.problem?.of("name")}>
+          <input autofocus required maxLength={255} value={name} placeholder="us-east-prod" onInput={(event) => setName(event.currentTarget.value)} />
+        </Field>
+        <Field label="Region" hint="May stay empty." fault={write.problem?.of("region")}>
+          <input maxLength={255} value={region} placeholder="us-east-1" onInput={(event) => setRegion(event.currentTarget.value)} />
+        </Field>
+        <Fault text={taken ? "" : write.fault} />
+        <footer>
+          <button type="button" class="button" onClick={onClose}>Cancel</button>
+          <button class="button primary" disabled={write.busy || !name.trim()}>{write.busy ? "Creating …" : "Create cluster"}</button>
+        </footer>
+      </form>
+    </Dialog>
+  );
+}

@@ -16,6 +16,23 @@ _AXE = """async () => {
   return found.violations.map((each) => [`${each.id}: ${each.help}`,
     ...each.nodes.slice(0, 4).map((node) => `    ${node.html.slice(0, 160)}`)].join("\\n"));
 }"""
+# what is cut off, lies over something else, or has run out of its panel
+MISPLACED = """() => {
+  const found = [];
+  const main = document.querySelector("main");
+  const isCut = (each) => each.scrollWidth > each.clientWidth;
+  if ([document.documentElement, main].some(isCut)) found.push("wider than the screen");
+  const here = document.querySelector("nav [aria-current]").getBoundingClientRect();
+  if (here.left < 0 || here.right > innerWidth) found.push("the tab's name is out of sight");
+  let last = null;
+  for (const panel of main.querySelectorAll(".panel")) {
+    const [box, name] = [panel.getBoundingClientRect(), panel.innerText.slice(0, 30)];
+    if (panel.scrollHeight > panel.clientHeight + 1) found.push(`${name} runs out of its panel`);
+    if (last && box.top < last.bottom && box.left < last.right) found.push(`${name} lies over another`);
+    last = box;
+  }
+  return found;
+}"""
 
 
 class LiveClock(WallClock):

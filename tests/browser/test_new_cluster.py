@@ -3,11 +3,13 @@
 from playwright.async_api import expect
 
 from tests.api.work import Work
-from tests.browser.screen import Screen
+from tests.browser.screen import MISPLACED, Screen
 
 
 async def test_a_newcomer_makes_a_cluster_and_its_agents_come(screen: Screen) -> None:
     await screen.open_as_admin()
+    await expect(screen.page.get_by_role("link", name="New cluster")).to_be_visible()
+    assert await screen.page.evaluate(MISPLACED) == []
     await screen.page.get_by_role("link", name="New cluster").click()
     form = screen.page.get_by_role("dialog", name="New cluster")
     await form.get_by_label("Name").fill("us-east-prod")
@@ -46,6 +48,14 @@ async def test_what_is_wrong_with_a_cluster_is_said_at_its_field(screen: Screen)
     await screen.dialog().get_by_label("Name").fill("west")
     await screen.dialog().get_by_role("button", name="Create cluster").click()
     await expect(screen.page.get_by_label("The new API key")).to_be_visible()
+
+
+async def test_a_cluster_without_gpus_says_how_they_come(screen: Screen) -> None:
+    await Work(plane=screen.plane).cluster(name="east")
+    await screen.open_as_admin()
+    await expect(screen.page.get_by_text("apt install ./gpuforge-agent_*.deb")).to_be_visible()
+    await expect(screen.page.get_by_text("New cluster")).to_have_count(0)
+    assert await screen.page.evaluate(MISPLACED) == []
 
 
 async def test_who_may_not_make_a_cluster_is_not_asked_to(screen: Screen) -> None:

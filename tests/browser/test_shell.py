@@ -8,25 +8,7 @@ from playwright.async_api import Route, expect
 
 from tests.api.work import Work
 from tests.browser.conftest import OpenScreen
-from tests.browser.screen import TABS, Screen
-
-# what is cut off, lies over something else, or has run out of its panel
-_MISPLACED = """() => {
-  const found = [];
-  const main = document.querySelector("main");
-  const isCut = (each) => each.scrollWidth > each.clientWidth;
-  if ([document.documentElement, main].some(isCut)) found.push("wider than the screen");
-  const here = document.querySelector("nav [aria-current]").getBoundingClientRect();
-  if (here.left < 0 || here.right > innerWidth) found.push("the tab's name is out of sight");
-  let last = null;
-  for (const panel of main.querySelectorAll(".panel")) {
-    const [box, name] = [panel.getBoundingClientRect(), panel.innerText.slice(0, 30)];
-    if (panel.scrollHeight > panel.clientHeight + 1) found.push(`${name} runs out of its panel`);
-    if (last && box.top < last.bottom && box.left < last.right) found.push(`${name} lies over another`);
-    last = box;
-  }
-  return found;
-}"""
+from tests.browser.screen import MISPLACED, TABS, Screen
 
 
 @pytest.mark.parametrize("tab", TABS)
@@ -45,7 +27,7 @@ async def test_every_tab_fits_a_phone(open_screen: OpenScreen, tab: str) -> None
     await expect(screen.page.get_by_role("heading", level=1)).to_be_visible()
     await expect(screen.page.locator("main .panel").first).to_be_visible()
     await expect(screen.page.locator("[aria-busy=true]")).to_have_count(0)
-    assert await screen.page.evaluate(_MISPLACED) == []
+    assert await screen.page.evaluate(MISPLACED) == []
     await screen.see_accessible()
 
 

@@ -26,12 +26,12 @@ export const NewKey = ({ label, raw, agents, onClose }: NewKeyProps) => (
 
 /** Line by line: the second one takes the key from whoever types, so that no shell's history has it. */
 export const Install = () => (
-  <>
+  <div class="install">
     <p>On each GPU host, as root; the second line takes the agents' key, then Ctrl D:</p>
     <CopyLine text="apt install ./gpuforge-agent_*.deb" />
     <CopyLine text="install -m 600 /dev/stdin /etc/gpuforge/agent.key" />
     <CopyLine text={`sed -i 's|^#control_plane_url.*|control_plane_url = "${BASE}"|' /etc/gpuforge/agent.toml && systemctl start gpuforge-agent`} />
     <p>Or without the package, with the key in the file <code>key</code>:</p>
     <CopyLine text={`GPUFORGE_API_KEY_FILE=key gpuforge-agent run --control-plane-url ${BASE}`} />
-  </>
+  </div>
 );

@@ -11,14 +11,13 @@ export function NoGpus() {
   return (
     <Empty title="No GPU has reported yet" after={
       <>
-        {first && (
+        {first ? (
           <>
             <a class="button primary" href={href("fleet", "?make=1")}>New cluster</a>
             <p>Or from a shell:</p>
             <CopyLine text={`curl -X POST ${BASE}api/clusters -H "Authorization: Bearer $GPUFORGE_API_KEY" -H "Content-Type: application/json" -d '{"name": "us-east-prod"}'`} />
           </>
-        )}
-        <Install />
+        ) : <Install />}
       </>
     }>
       {first && "Make a cluster; the answer holds the key of its agents, this once."}

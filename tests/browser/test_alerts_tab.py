@@ -43,7 +43,7 @@ async def test_an_event_is_acknowledged_with_a_note(alarmed: Screen) -> None:
 async def test_a_silence_from_an_event_and_its_end(alarmed: Screen) -> None:
     await alarmed.open_as_admin("alerts?event=1")
     await alarmed.dialog().get_by_role("button", name="Silence").click()
-    form = alarmed.page.get_by_role("dialog", name="Silence")
+    form = alarmed.page.get_by_role("dialog", name="New silence")
     await form.get_by_label("What", exact=False).first.fill("tenant/*")
     await form.get_by_label("Why, for whoever wonders later").fill("known")
     await alarmed.see_accessible()
@@ -56,6 +56,18 @@ async def test_a_silence_from_an_event_and_its_end(alarmed: Screen) -> None:
     await alarmed.button("All").click()
     await expect(row).to_contain_text("ended")
     await alarmed.see_accessible()
+
+
+async def test_what_a_new_silence_is_for_comes_first(alarmed: Screen) -> None:
+    await alarmed.open_as_admin("alerts?view=silences")
+    await alarmed.button("New silence").click()
+    form = alarmed.dialog()
+    await expect(form.get_by_label("What", exact=False).first).to_be_focused()
+    await expect(form).to_contain_text("Holds back none of the 1 active alert.")
+    await form.get_by_label("What", exact=False).first.fill("tenant/<img*")
+    await expect(form).to_contain_text("Holds back 1 of the 1 active alert.")
+    await form.get_by_label("Rule").select_option(label="Node offline")
+    await expect(form).to_contain_text("Holds back none of the 1 active alert.")
 
 
 async def test_a_rule_is_tuned_and_switched_off(alarmed: Screen) -> None:

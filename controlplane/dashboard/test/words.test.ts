@@ -1,8 +1,8 @@
 import { brief, named, plain } from "../src/components/brief";
 import { describe, expect, it } from "vitest";
 import type { DryRun, EventRecord, JobExplanation } from "../src/api/schema";
-import { patternOf, placeOf, urgency, withUnit } from "../src/tabs/alerts/words";
-import { forecast, inAll, inShort, ordinal, standing } from "../src/tabs/jobs/words";
+import { matches, patternOf, placeOf, urgency, withUnit } from "../src/tabs/alerts/words";
+import { folded, forecast, inAll, inShort, ordinal, standing } from "../src/tabs/jobs/words";
 import { budgetWords, effectOf } from "../src/tabs/tenants/words";
 
 const NOW = Date.parse("2026-05-09T12:00:00Z");
@@ -33,7 +33,23 @@ describe("reasons", () => {
     [{ jobs_ahead: null, estimated_start: null }, "no start in sight yet"],
   ])("standing", (change, words) => expect(standing({ ...dry, ...change }, NOW)).toBe(words));
   it.each([["needs 2 GPUs; 0 of 32 idle", "0 of 32 GPUs idle"], ["needs 1 GPU; Acme ML uses 4 of its quota of 4", "Acme ML uses 4 of its quota of 4"], ["", ""]])("in short %s", (given, shown) => expect(inShort(given)).toBe(shown));
-  it("in all", () => expect(inAll({ QUOTA_FULL: 1, WAITING_CAPACITY: 3 })).toBe("3 × waiting capacity, 1 × quota full"));
+  it("in all", () => expect(inAll({ QUOTA_FULL: 1, WAITING_CAPACITY: 3 })).toBe("3 × waiting for GPUs, 1 × quota full"));
+  it("in all, of a code that is newer than this page", () => expect(inAll({ ASKED_FOR_REST: 1 })).toBe("1 × asked for rest"));
+});
+
+describe("a silence's pattern", () => {
+  it.each<[string, string, boolean]>([
+    ["node/gpu-07", "node/gpu-07", true], ["node/gpu-07", "node/gpu-0", false], ["node/*", "node/gpu-07", true], ["*", "node/gpu-07", true],
+    ["node/gpu-0?", "node/gpu-07", true], ["node/gpu-0[1-6]", "node/gpu-07", false], ["node/gpu-0[!1-6]", "node/gpu-07", true],
+    ["gpu/gpu-07/*", "gpu/gpu-07/3", true], ["tenant/a.c", "tenant/abc", false], ["tenant/[", "tenant/[", true], ["node/GPU*", "node/gpu-07", false],
+  ])("%s of %s: %s", (pattern, name, held) => expect(matches(pattern, name)).toBe(held));
+});
+
+describe("the scheduler's log", () => {
+  const cycle = (id: number, processed: number) => ({ id, processed });
+  it("folds what had nothing to look at", () =>
+    expect(folded([cycle(9, 0), cycle(8, 2), cycle(7, 0), cycle(6, 0), cycle(5, 0), cycle(4, 1)]).map((each) => [each.row.id, each.cycles])).toEqual([[9, 1], [8, 1], [7, 3], [4, 1]]));
+  it("begins with nothing", () => expect(folded([])).toEqual([]));
 });
 
 describe("quotas and budgets", () => {

@@ -49,7 +49,7 @@ const columns = (): Column<ChannelRecord>[] => [
 
 function Fares({ channel }: { channel: ChannelRecord }) {
   const failed = channel.last_error_at && (!channel.last_success_at || channel.last_error_at > channel.last_success_at);
-  if (failed) return <span title={channel.last_error ?? ""}><Status kind="solid">failed {ago(channel.last_error_at)}: {channel.last_error}</Status></span>;
+  if (failed) return <span class="wraps"><Status kind="solid">failed {ago(channel.last_error_at)}: {channel.last_error}</Status></span>;
   return channel.last_success_at ? <Status kind="dot">delivered {ago(channel.last_success_at)}</Status> : <Status kind="free">nothing sent since {stamp(channel.created_at)}</Status>;
 }
 

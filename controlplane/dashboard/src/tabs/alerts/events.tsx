@@ -18,7 +18,7 @@ import { patternOf, placeOf, ruleName, SEVERITIES, SEVERITY_MARKS, urgency, with
 
 const FEW = 100;
 export const useRules = () => useResource("/api/alerts/rules", () => call("GET /api/alerts/rules"), 15_000);
-const useEvents = () => useResource(`/api/alerts/events?${FEW}`, () => call("GET /api/alerts/events", { query: { limit: FEW } }), 10_000);
+export const useEvents = () => useResource(`/api/alerts/events?${FEW}`, () => call("GET /api/alerts/events", { query: { limit: FEW } }), 10_000);
 
 export function Events({ at }: { at: AlertsPlace }) {
   const { state, severity, rule, q, event } = at.values.value;
@@ -40,7 +40,7 @@ export function Events({ at }: { at: AlertsPlace }) {
               && (rule === null || row.rule_id === rule) && `${row.subject} ${row.message}`.toLowerCase().includes(q.toLowerCase())).sort(urgency);
             if (rows.length) return <Table label="Events" columns={columns(at, rules)} rows={rows} rowKey={(row) => row.id} onOpen={(row) => at.set({ event: row.id })} marked={(row) => row.id === event} />;
             if (severity !== "all" || rule !== null || q) return <Empty title="No event fits this filter" />;
-            return <Empty title={state === "active" ? "Nothing needs you" : "No events yet"}>{rules ? `${counted(rules.filter((each) => each.enabled).length, "rule")} watch over the fleet, every few seconds.` : ""}</Empty>;
+            return <Empty title={state === "active" ? "Nothing needs you" : "No events yet"}>{rules ? `${counted(rules.filter((each) => each.enabled).length, "rule")} watch over the fleet, every half minute.` : ""}</Empty>;
           }}
         </Loaded>
       </Panel>

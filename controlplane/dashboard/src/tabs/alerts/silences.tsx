@@ -8,13 +8,13 @@ import { Icon } from "../../components/icon";
 import { Field, Panel, Segments, Status } from "../../components/parts";
 import { Empty, Loaded } from "../../components/states";
 import { Table, type Column } from "../../components/table";
-import { ago, stamp } from "../../format";
+import { ago, counted, stamp } from "../../format";
 import { confirm, tell } from "../../state/dialogs";
 import { touch, useResource } from "../../state/resource";
 import { BASE } from "../../url/route";
 import type { AlertsPlace } from ".";
-import { useRules } from "./events";
-import { ruleName } from "./words";
+import { useEvents, useRules } from "./events";
+import { matches, patternOf, ruleName } from "./words";
 
 const LONG = [["3600", "1 hour"], ["14400", "4 hours"], ["86400", "1 day"], ["604800", "1 week"]] as const;
 
@@ -27,7 +27,7 @@ export function Silences({ at }: { at: AlertsPlace }) {
       actions={
         <>
           <Segments label="Which silences" options={[["now", "In force"], ["all", "All"]]} value={ended ? "all" : "now"} onChange={(value) => at.set({ ended: value === "all" })} />
-          {mayOperate() && <button class="button primary" onClick={() => at.set({ silence: "node/*" })}><Icon name="plus" />Silence</button>}
+          {mayOperate() && <button class="button primary" onClick={() => at.set({ silence: "node/*" })}><Icon name="plus" />New silence</button>}
         </>
       }>
       <Loaded of={silences} skeleton={5}>
@@ -42,9 +42,9 @@ export function Silences({ at }: { at: AlertsPlace }) {
 const columns = (): Column<SilenceRecord>[] => [
   { id: "subject", title: "What", cell: (row) => <code>{row.subject}</code> },
   { id: "rule", title: "Rule", cell: (row) => (row.rule_type ? ruleName(row.rule_type) : <span class="muted">all</span>) },
-  { id: "reason", title: "Why", wide: true, cell: (row) => <span title={row.reason}>{row.reason}</span> },
+  { id: "reason", title: "Why", wide: true, cell: (row) => <span class="wraps">{row.reason}</span> },
   { id: "by", title: "By", cell: (row) => row.created_by },
-  { id: "state", title: "State", cell: (row) => <Status kind={row.active ? "dot" : "dash"}>{row.active ? `ends ${ago(row.until)}` : `ended ${ago(row.ended_at ?? row.until)}`}</Status> },
+  { id: "state", title: "State", cell: (row) => <Status kind={row.active ? "dot" : "dash"}><time title={stamp(row.ended_at ?? row.until)}>{row.active ? `ends ${ago(row.until)}` : `ended ${ago(row.ended_at ?? row.until)}`}</time></Status> },
   ...(mayOperate() ? [{ id: "end", title: "End", quiet: true, cell: (row: SilenceRecord) => (row.active ? <button class="button small" onClick={() => end(row)}>End</button> : null) }] : []),
 ];
 
@@ -73,6 +73,8 @@ export function Silence({ pattern, onClose, onDone }: SilenceProps) {
   const [seconds, setSeconds] = useState("3600");
   const [reason, setReason] = useState("");
   const rules = useRules().data.value;
+  const active = useEvents().data.value?.filter((each) => each.state !== "resolved");
+  const held = active?.filter((each) => (!rule || each.rule_type === rule) && matches(subject, patternOf(each)));
   const write = useWrite();
   const until = new Date(Date.now() + 1000 * Number(seconds));
   const submit = (event: Event) => {
@@ -86,10 +88,10 @@ export function Silence({ pattern, onClose, onDone }: SilenceProps) {
     });
   };
   return (
-    <Dialog title="Silence" onClose={onClose}>
+    <Dialog title="New silence" onClose={onClose}>
       <form onSubmit={submit}>
         <Field label="What" hint="A pattern of type/name: node/gpu-0*, gpu/gpu-07/3, tenant/*." fault={write.problem?.of("subject")}>
-          <input required maxLength={255} class="mono" value={subject} onInput={(event) => setSubject(event.currentTarget.value)} />
+          <input required autofocus={pattern.endsWith("*")} maxLength={255} class="mono" value={subject} onInput={(event) => setSubject(event.currentTarget.value)} />
         </Field>
         <div class="two">
           <Field label="For" hint={`Until ${stamp(until.getTime())}.`} fault={write.problem?.of("until")}>
@@ -103,8 +105,9 @@ export function Silence({ pattern, onClose, onDone }: SilenceProps) {
           </Field>
         </div>
         <Field label="Why, for whoever wonders later" fault={write.problem?.of("reason")}>
-          <input autofocus required maxLength={255} value={reason} onInput={(event) => setReason(event.currentTarget.value)} />
+          <input autofocus={!pattern.endsWith("*")} required maxLength={255} value={reason} onInput={(event) => setReason(event.currentTarget.value)} />
         </Field>
+        {active && held && <p class="muted">Holds back {held.length || "none"} of the {counted(active.length, "active alert")}.</p>}
         <Fault text={write.fault} />
         <footer>
           <button type="button" class="button" onClick={onClose}>Cancel</button>

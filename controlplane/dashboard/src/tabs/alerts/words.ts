@@ -37,6 +37,17 @@ export function placeOf(event: Pick<EventRecord, "subject_type" | "subject_id">,
   }
 }
 
+/** Whether a silence's pattern matches `type/name`, as the control plane sees it: `*`, `?`, `[1-6]` and `[!1-6]`, letters as they are. */
+export function matches(pattern: string, name: string): boolean {
+  const source = pattern.replace(/\[(!?)(\]?[^\]]*)\]|[\s\S]/g, (each, not?: string, set?: string) =>
+    set !== undefined ? `[${not ? "^" : ""}${set.replace(/[\\\]^[]/g, "\\$&")}]` : each === "*" ? "[^]*" : each === "?" ? "[^]" : each.replace(/[\\^$.|+()[\]{}/]/, "\\$&"));
+  try {
+    return new RegExp(`^${source}$`).test(name);
+  } catch {
+    return false; // a range that runs backwards holds nothing
+  }
+}
+
 /** The pattern that silences exactly this subject. */
 export const patternOf = (event: Pick<EventRecord, "subject_type" | "subject">): string => `${event.subject_type}/${event.subject}`;
 

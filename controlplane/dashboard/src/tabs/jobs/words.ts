@@ -37,9 +37,24 @@ export function standing(told: JobExplanation, now = Date.now()): string {
   return place ? `${place}, ${start}` : start;
 }
 
-/** `2 × waiting for capacity, 1 × quota full`: what a cycle of the scheduler met. */
+const CODES: Record<string, string> = {
+  NEVER_FITS_CLUSTER: "larger than the cluster", NO_SUCH_GPU_TYPE: "no such GPU type", EXCEEDS_TENANT_QUOTA: "larger than the quota", TENANT_INACTIVE: "tenant inactive",
+  QUOTA_FULL: "quota full", WAITING_CAPACITY: "waiting for GPUs", FRAGMENTED: "free GPUs too scattered", RESERVED_FOR: "GPUs kept for a job ahead",
+};
+/** `2 × waiting for GPUs, 1 × quota full`: what a cycle of the scheduler met. */
 export function inAll(reasons: Record<string, number>): string {
-  return Object.entries(reasons).sort((a, b) => b[1] - a[1]).map(([code, times]) => `${times} × ${code.toLowerCase().replaceAll("_", " ")}`).join(", ");
+  return Object.entries(reasons).sort((a, b) => b[1] - a[1]).map(([code, times]) => `${times} × ${CODES[code] ?? code.toLowerCase().replaceAll("_", " ")}`).join(", ");
+}
+
+/** Cycles, newest first, with those that had nothing to look at folded into the newest of each such run. */
+export function folded<C extends { processed: number }>(cycles: readonly C[]): { row: C; cycles: number }[] {
+  const found: { row: C; cycles: number }[] = [];
+  for (const row of cycles) {
+    const last = found.at(-1);
+    if (last && !row.processed && !last.row.processed) last.cycles++;
+    else found.push({ row, cycles: 1 });
+  }
+  return found;
 }
 
 /** `8 × H100`, or without a type `8`. */

@@ -6,7 +6,7 @@ import json
 import pytest
 from playwright.async_api import Route, expect
 
-from tests.browser.screen import Screen
+from tests.browser.screen import MISPLACED, Screen
 
 PROBLEM = {
     "status": 503,
@@ -87,6 +87,29 @@ async def test_a_write_that_fails_behind_a_closed_dialog_is_told(screen: Screen)
     may_fail.set()
     await screen.see_told("the database does not answer")
     await expect(screen.dialog()).to_be_visible()
+
+
+@pytest.mark.parametrize("tab", ["", "fleet", "allocation"])
+async def test_a_fleet_that_does_not_come_is_no_endless_skeleton(screen: Screen, tab: str) -> None:
+    screen.refusals = (503,)
+    await screen.page.route("**/api/events", refuse)
+    await screen.page.route("**/api/dashboard/kpis", refuse)
+    await screen.open_as_admin(tab)
+    said = screen.page.get_by_role("heading", name="No live figures come")
+    await expect(said).to_be_visible()
+    await screen.see_accessible()
+    if not tab:
+        await expect(screen.page.get_by_role("heading", name="That didn't work").first).to_be_visible()
+        assert await screen.page.evaluate(MISPLACED) == []
+    await screen.page.unroute("**/api/events")
+    await expect(said).to_have_count(0, timeout=40_000)
+
+
+async def test_a_figure_that_has_not_come_claims_nothing(screen: Screen) -> None:
+    await screen.page.route("**/api/dashboard/scheduling-metrics", lambda route: None)  # never answered
+    await screen.open_as_admin("jobs")
+    await expect(screen.page.get_by_text("No jobs yet")).to_be_visible()
+    await expect(screen.page.get_by_text("nothing started in 24 h")).to_have_count(0)
 
 
 async def test_offline_is_said_and_ends_by_itself(screen: Screen) -> None:

@@ -3,6 +3,7 @@ import type { ComponentChildren } from "preact";
 import { demo, type Problem } from "../api/client";
 import { key, signOut } from "../api/session";
 import { clock } from "../format";
+import { link } from "../state/link";
 import type { Resource } from "../state/resource";
 import { askToSignIn } from "../state/dialogs";
 import { CopyLine } from "./copy";
@@ -35,7 +36,13 @@ export const Skeleton = ({ lines }: { lines: number }) => (
   </div>
 );
 
-/** The same for a row of figures. */
+/** While the stream has not told of the fleet. */
+export const NoFleet = ({ lines }: { lines: number }) =>
+  link.value.kind === "away" ? (
+    <Notice icon="warn" title="No live figures come"><p>The control plane is away or has too much to do. It is asked again every few seconds.</p></Notice>
+  ) : <Skeleton lines={lines} />;
+
+/** A skeleton of a row of figures. */
 export const FiguresSkeleton = () => (
   <div class="kpis" role="status" aria-busy="true" aria-label="Loading">
     {[0, 1, 2, 3, 4].map((place) => <div key={place} class="kpi skel" />)}

@@ -45,8 +45,8 @@ export function follow(take: (message: Message) => void, reset: () => void): voi
 async function stayConnected(take: (message: Message) => void, stop: AbortSignal): Promise<void> {
   let lastId = "";
   let wait = FIRST_WAIT_MS;
+  link.value = { kind: "wait", words: "Connecting" };
   while (!stop.aborted) {
-    link.value = { kind: "wait", words: lastId ? "Reconnecting" : "Connecting" };
     const ended = await readOnce(lastId, stop, (message, id) => {
       if (id) lastId = id;
       wait = FIRST_WAIT_MS;

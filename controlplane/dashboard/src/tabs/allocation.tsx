@@ -1,7 +1,7 @@
 /** Who holds what: a strip of GPUs for each running job, how many of them do nothing, and what that has cost. */
 import { call } from "../api/client";
 import { Panel, Segments, Status } from "../components/parts";
-import { Empty, Skeleton } from "../components/states";
+import { Empty, NoFleet } from "../components/states";
 import { Table, type Column } from "../components/table";
 import { count, counted, duration, percent, roughMoney, stamp } from "../format";
 import { figure, fleet, jobs, measuredAt, now, State, STATE_WORDS, summary, tenants, tick, type Fleet, type Job } from "../state/fleet";
@@ -36,7 +36,7 @@ export function View() {
   useRates();
   void tick.value;
   const all = fleet.value;
-  if (!all || !measuredAt.value) return <Skeleton lines={12} />;
+  if (!all || !measuredAt.value) return <NoFleet lines={12} />;
   const { show, q, sort, job } = at.values.value;
   const held = holdings(all);
   const shown = held.filter((each) => (show === "all" || each.idle > 0) && `${each.job.name} ${each.tenant}`.toLowerCase().includes(q.toLowerCase()));

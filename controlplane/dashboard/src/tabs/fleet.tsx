@@ -3,7 +3,7 @@ import { useMemo } from "preact/hooks";
 import { mayOperate } from "../api/session";
 import { Icon } from "../components/icon";
 import { Panel, Segments, Select, Status, type MarkKind } from "../components/parts";
-import { Empty, Skeleton } from "../components/states";
+import { Empty, NoFleet } from "../components/states";
 import { Table, type Column } from "../components/table";
 import { celsius, count, counted, percent, shortModel, watts } from "../format";
 import { Chips, Legend } from "../map/controls";
@@ -38,12 +38,14 @@ const at = parameters("fleet", {
   figure: oneOf(["load", "memory", "heat", "power"], "load"),
 });
 
+export const Tools = () => (mayOperate() ? <button class="button" onClick={() => at.set({ make: true })}><Icon name="plus" />New cluster</button> : null);
+
 export function View() {
   useRates();
   const all = fleet.value;
   return (
     <>
-      {all ? <Inside all={all} /> : <Skeleton lines={12} />}
+      {all ? <Inside all={all} /> : <NoFleet lines={12} />}
       {at.values.value.make && mayOperate() && <NewCluster onClose={() => at.set({ make: false })} />}
     </>
   );
@@ -64,7 +66,6 @@ function Inside({ all }: { all: Fleet }) {
         <Chips value={show} of={shown} onChange={(value) => at.set({ show: value })} />
         <div class="grow" />
         <Segments label="View" options={[["map", "Map"], ["table", "Table"]]} value={view} onChange={(value) => at.set({ view: value })} />
-        {mayOperate() && <button class="button" onClick={() => at.set({ make: true })}><Icon name="plus" />New cluster</button>}
       </div>
       {!all.gpus ? <Panel title="Fleet"><NoGpus /></Panel> : view === "map" ? <MapView all={all} place={place} wanted={wanted} shown={shown} /> : <TableView all={all} shown={shown} />}
       {color === "tenant" && view === "map" && <TenantKey />}

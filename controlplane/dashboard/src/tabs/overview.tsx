@@ -7,7 +7,7 @@ import { Attention } from "../components/attention";
 import { Bar, Panel, Select } from "../components/parts";
 import { Spark } from "../components/spark";
 import { LentAndUsed } from "../components/lent-and-used";
-import { Empty, Failed, FiguresSkeleton, Loaded, Skeleton } from "../components/states";
+import { Empty, Failed, FiguresSkeleton, Loaded, NoFleet, Skeleton } from "../components/states";
 import { count, counted, NONE, percent, roughMoney } from "../format";
 import { FleetMap } from "../map/fleet-map";
 import { MapControls, Chips } from "../map/controls";
@@ -125,7 +125,7 @@ function MapPanel() {
         <div class="grow" />
         <MapControls value={color} onChange={(wanted) => at.set({ color: wanted })} />
       </header>
-      {!all ? <Skeleton lines={9} /> : !all.gpus ? <NoGpus /> : (
+      {!all ? <NoFleet lines={9} /> : !all.gpus ? <NoGpus /> : (
         <FleetMap fleet={all} colouring={color} highlight={show} cluster={place}
           onBand={(key) => at.set({ cluster: cluster === Number(key) ? null : Number(key) })}
           onOpen={(gpu) => go(href("fleet", `?node=${all.nodes[all.node[gpu]].id}&gpu=${all.gpuId[gpu]}`))} />

@@ -64,7 +64,7 @@ function Depth() {
       <Figure title="Running" value={count(now?.queue_depth.running)} note={day && `${counted(day.started, "start")} in 24 h`} />
       <Figure title="Queued" value={count(now?.queue_depth.queued)} note="start by themselves" />
       <Figure title="Blocked" value={count(now?.queue_depth.blocked)} warm={!!now?.queue_depth.blocked} note="until somebody acts" />
-      <Figure title="Wait, p95" value={now?.wait.p95_s == null ? "–" : duration(now.wait.p95_s)} note={now?.wait.p50_s == null ? "nothing started in 24 h" : now.wait.p50_s < 1 ? "half start at once" : `half start within ${duration(now.wait.p50_s)}`} />
+      <Figure title="Wait, p95" value={now?.wait.p95_s == null ? "–" : duration(now.wait.p95_s)} note={now && (now.wait.p50_s === null ? "nothing started in 24 h" : now.wait.p50_s < 1 ? "half start at once" : `half start within ${duration(now.wait.p50_s)}`)} />
       <Figure title="Ended in 24 h" value={day ? count(day.completed + day.failed + day.cancelled) : "–"} note={day && `${day.completed} completed, ${day.failed} failed, ${day.cancelled} cancelled`} />
     </div>
   );

@@ -50,6 +50,7 @@ async def test_a_key_that_is_being_made_is_not_lost_to_a_hasty_escape(screen: Sc
     await screen.dialog().get_by_role("button", name="Generate key").click()
     await sent.wait()
     await screen.page.keyboard.press("Escape")
+    await expect(screen.dialog().get_by_role("button", name="Cancel")).to_be_disabled()
     may_come.set()
     await expect(screen.page.get_by_label("The new API key")).to_be_focused()
 

@@ -1,6 +1,8 @@
 """A cluster made in the page, the key of its agents shown once, and what brings an agent onto a host."""
 
-from playwright.async_api import expect
+import asyncio
+
+from playwright.async_api import Route, expect
 
 from tests.api.work import Work
 from tests.browser.screen import MISPLACED, Screen
@@ -34,6 +36,27 @@ async def test_a_newcomer_makes_a_cluster_and_its_agents_come(screen: Screen) ->
     (cluster,) = await screen.plane.admin.read("/api/clusters")
     assert (cluster["name"], cluster["region"]) == ("us-east-prod", "us-east-1")
     assert screen.page.url.endswith("/fleet")
+
+
+async def test_a_key_of_agents_is_not_lost_to_haste(screen: Screen) -> None:
+    await screen.open_as_admin("fleet")
+    sent, may_come = asyncio.Event(), asyncio.Event()
+
+    async def late(route: Route) -> None:
+        if route.request.method == "POST":
+            sent.set()
+            await may_come.wait()
+        await route.continue_()
+
+    await screen.page.route("**/api/clusters", late)
+    await screen.button("New cluster").click()
+    await screen.dialog().get_by_label("Name").fill("east")
+    await screen.dialog().get_by_role("button", name="Create cluster").click()
+    await sent.wait()
+    await screen.page.keyboard.press("Escape")
+    await expect(screen.dialog().get_by_role("button", name="Cancel")).to_be_disabled()
+    may_come.set()
+    await expect(screen.page.get_by_label("The new API key")).to_be_focused()
 
 
 async def test_what_is_wrong_with_a_cluster_is_said_at_its_field(screen: Screen) -> None:

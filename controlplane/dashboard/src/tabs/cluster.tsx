@@ -22,7 +22,7 @@ export function NewCluster({ onClose }: { onClose: () => void }) {
   };
   if (made) return <NewKey label={`agents of ${made.name}`} raw={made.api_key} agents onClose={onClose} />;
   return (
-    <Dialog title="New cluster" onClose={onClose}>
+    <Dialog title="New cluster" onClose={onClose} closable={!write.busy /* the key is made, and can be shown once */}>
       <form onSubmit={submit}>
         <Field label="Name" hint="Nodes under one name and one key of their agents." fault={taken ? write.fault : write.problem?.of("name")}>
           <input autofocus required maxLength={255} value={name} placeholder="us-east-prod" onInput={(event) => setName(event.currentTarget.value)} />
@@ -32,7 +32,7 @@ export function NewCluster({ onClose }: { onClose: () => void }) {
         </Field>
         <Fault text={taken ? "" : write.fault} />
         <footer>
-          <button type="button" class="button" onClick={onClose}>Cancel</button>
+          <button type="button" class="button" disabled={write.busy} onClick={onClose}>Cancel</button>
           <button class="button primary" disabled={write.busy || !name.trim()}>{write.busy ? "Creating …" : "Create cluster"}</button>
         </footer>
       </form>

@@ -164,7 +164,7 @@ function GenerateForm({ onClose, onMade }: { onClose: () => void; onMade: (made:
         </div>
         <Fault text={write.fault} />
         <footer>
-          <button type="button" class="button" onClick={onClose}>Cancel</button>
+          <button type="button" class="button" disabled={write.busy} onClick={onClose}>Cancel</button>
           <button class="button primary" disabled={write.busy || !(agents || scopes.length) || !label.trim()}>{write.busy ? "Generating …" : "Generate key"}</button>
         </footer>
       </form>

@@ -79,7 +79,7 @@ async def test_a_rule_is_tuned_and_switched_off(alarmed: Screen) -> None:
     await form.get_by_label("Threshold").fill("95")
     await form.get_by_label("Clear at").fill("99")
     await form.get_by_role("button", name="Save changes").click()
-    await expect(form.get_by_text("must not be above the threshold, 95").first).to_be_visible()
+    await expect(form.get_by_text("must not be above the threshold, 95")).to_be_visible()
     await form.get_by_label("Clear at").fill("90")
     await form.get_by_role("button", name="Save changes").click()
     row = alarmed.page.get_by_role("row", name="Quota nearly full")

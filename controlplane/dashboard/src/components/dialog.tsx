@@ -54,8 +54,9 @@ export function Dialog({ title, onClose, closable = true, side = false, children
   );
 }
 
-/** A write under way: `run` does it once at a time, `fault` says in words what went wrong. Where that shows nothing any
- *  more, since its dialog was closed meanwhile, a message does. */
+/** A write under way: `run` does it once at a time, `at` says what is wrong with a field, `fault` in words what went
+ *  wrong beyond the fields that were asked about. Where neither is shown any more, since its dialog was closed meanwhile, a
+ *  message says it. */
 export function useWrite() {
   const [busy, setBusy] = useState(false);
   const [problem, setProblem] = useState<Problem | null>(null);
@@ -74,7 +75,21 @@ export function useWrite() {
     }
     setBusy(false);
   };
-  return { busy, problem, fault: problem ? sentence(problem.message) : "", run };
+  const asked = new Set<string>();
+  return {
+    busy,
+    problem,
+    run,
+    at(field: string): string | undefined {
+      asked.add(field);
+      return problem?.of(field);
+    },
+    /** Ask for it below the fields. */
+    get fault(): string {
+      const isToldAtFields = !!problem?.fields.length && problem.fields.every((each) => asked.has(each.path));
+      return problem && !isToldAtFields ? sentence(problem.message) : "";
+    },
+  };
 }
 
 export const Fault = ({ text }: { text: string }) => (text ? <p class="fault" role="alert"><Icon name="warn" />{text}</p> : null);

@@ -24,10 +24,10 @@ export function NewCluster({ onClose }: { onClose: () => void }) {
   return (
     <Dialog title="New cluster" onClose={onClose} closable={!write.busy /* the key is made, and can be shown once */}>
       <form onSubmit={submit}>
-        <Field label="Name" hint="Nodes under one name and one key of their agents." fault={taken ? write.fault : write.problem?.of("name")}>
+        <Field label="Name" hint="Nodes under one name and one key of their agents." fault={write.at("name") ?? (taken ? write.fault : undefined)}>
           <input autofocus required maxLength={255} value={name} placeholder="us-east-prod" onInput={(event) => setName(event.currentTarget.value)} />
         </Field>
-        <Field label="Region" hint="May stay empty." fault={write.problem?.of("region")}>
+        <Field label="Region" hint="May stay empty." fault={write.at("region")}>
           <input maxLength={255} value={region} placeholder="us-east-1" onInput={(event) => setRegion(event.currentTarget.value)} />
         </Field>
         <Fault text={taken ? "" : write.fault} />

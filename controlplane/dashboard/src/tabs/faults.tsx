@@ -80,7 +80,7 @@ function Clear({ gpu, host, faults, onClose }: ClearProps) {
         <div class="prose">
           <p>{faults.map((fault) => sentence(fault.message)).join(" ")} No reading says when that is over: the scheduler starts jobs on this GPU again because you say so.</p>
         </div>
-        <Field label="What was done about it" hint="For the audit log." fault={write.problem?.of("note")}>
+        <Field label="What was done about it" hint="For the audit log." fault={write.at("note")}>
           <input autofocus maxLength={255} value={note} placeholder="replaced the card" onInput={(event) => setNote(event.currentTarget.value)} />
         </Field>
         <Fault text={write.fault} />

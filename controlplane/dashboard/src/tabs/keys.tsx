@@ -141,7 +141,7 @@ function GenerateForm({ onClose, onMade }: { onClose: () => void; onMade: (made:
   return (
     <Dialog title="Generate key" onClose={onClose} closable={!write.busy /* the key is made, and can be shown once */}>
       <form onSubmit={submit}>
-        <Field label="Label" hint="Who or what will use it." fault={write.problem?.of("label")}>
+        <Field label="Label" hint="Who or what will use it." fault={write.at("label")}>
           <input autofocus required maxLength={255} value={label} placeholder="prod-metrics-ingestor" onInput={(event) => setLabel(event.currentTarget.value)} />
         </Field>
         <fieldset class="field">
@@ -151,14 +151,14 @@ function GenerateForm({ onClose, onMade }: { onClose: () => void; onMade: (made:
           ))}
         </fieldset>
         <div class="two">
-          <Field label="For" hint={agents ? "It does what agents do for that cluster, and no more." : kind ? "It sees and touches that tenant alone." : undefined} fault={write.problem?.of(kind)}>
+          <Field label="For" hint={agents ? "It does what agents do for that cluster, and no more." : kind ? "It sees and touches that tenant alone." : undefined} fault={write.at(kind)}>
             <select value={holder} disabled={!!own} onChange={(event) => setHolder(event.currentTarget.value)}>
               <option value="">an operator</option>
               {(tenants ?? []).map((each) => <option key={each.id} value={`tenant_id ${each.id}`}>{each.name}</option>)}
               {mayOperate("admin") && (clusters ?? []).map((each) => <option key={each.id} value={`cluster_id ${each.id}`}>agents of {each.name}</option>)}
             </select>
           </Field>
-          <Field label="Expires" hint="Empty: never." fault={write.problem?.of("expires_at")}>
+          <Field label="Expires" hint="Empty: never." fault={write.at("expires_at")}>
             <input type="datetime-local" value={until} onInput={(event) => setUntil(event.currentTarget.value)} />
           </Field>
         </div>

@@ -96,7 +96,7 @@ function Make({ onClose }: { onClose: () => void }) {
   return (
     <Dialog title="Add channel" onClose={onClose}>
       <form onSubmit={submit}>
-        <Field label="Name" fault={write.problem?.of("name")}>
+        <Field label="Name" fault={write.at("name")}>
           <input autofocus required maxLength={255} value={name} placeholder="on call" onInput={(event) => setName(event.currentTarget.value)} />
         </Field>
         <div class="two">
@@ -107,7 +107,7 @@ function Make({ onClose }: { onClose: () => void }) {
             <select value={least} onChange={(event) => setLeast(event.currentTarget.value as typeof least)}>{["info", "warning", "critical"].map((each) => <option key={each}>{each}</option>)}</select>
           </Field>
         </div>
-        <Field label="Address" hint="Stored sealed, and shown without path and password." fault={write.problem?.of("url")}>
+        <Field label="Address" hint="Stored sealed, and shown without path and password." fault={write.at("url")}>
           <input required maxLength={255} class="mono" value={url} placeholder={TYPES.find(([id]) => id === type)?.[2]} onInput={(event) => setUrl(event.currentTarget.value)} />
         </Field>
         <Fault text={write.fault} />

@@ -145,7 +145,7 @@ function AcknowledgeForm({ event }: { event: EventRecord }) {
   };
   return (
     <form onSubmit={submit}>
-      <Field label="Note" hint="What you found or do, for the others. Acknowledging holds back repeats, not the alert." fault={write.problem?.of("note")}>
+      <Field label="Note" hint="What you found or do, for the others. Acknowledging holds back repeats, not the alert." fault={write.at("note")}>
         <input maxLength={1000} value={note} onInput={(input) => setNote(input.currentTarget.value)} />
       </Field>
       <Fault text={write.fault} />

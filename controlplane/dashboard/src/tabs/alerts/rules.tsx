@@ -80,14 +80,14 @@ function Edit({ rule, onClose }: { rule: RuleRecord; onClose: () => void }) {
       <form onSubmit={submit}>
         <div class="prose"><p>{rule.meaning}</p></div>
         <div class="two">
-          <Field label={`Threshold, ${rule.unit}`} fault={write.problem?.of("threshold")}>
+          <Field label={`Threshold, ${rule.unit}`} fault={write.at("threshold")}>
             <input autofocus type="number" step="any" min="0" required value={threshold} onInput={(event) => setThreshold(event.currentTarget.value)} />
           </Field>
-          <Field label={`Clear at, ${rule.unit}`} hint="So that it does not flap." fault={write.problem?.of("clear_threshold")}>
+          <Field label={`Clear at, ${rule.unit}`} hint="So that it does not flap." fault={write.at("clear_threshold")}>
             <input type="number" step="any" min="0" required value={clear} onInput={(event) => setClear(event.currentTarget.value)} />
           </Field>
         </div>
-        <Field label="Watched for, seconds" hint="How long before it is told. 0: at once." fault={write.problem?.of("for_seconds")}>
+        <Field label="Watched for, seconds" hint="How long before it is told. 0: at once." fault={write.at("for_seconds")}>
           <input type="number" min="0" max="86400" required value={wait} onInput={(event) => setWait(event.currentTarget.value)} />
         </Field>
         <Fault text={write.fault} />

@@ -90,11 +90,11 @@ export function Silence({ pattern, onClose, onDone }: SilenceProps) {
   return (
     <Dialog title="New silence" onClose={onClose}>
       <form onSubmit={submit}>
-        <Field label="What" hint="A pattern of type/name: node/gpu-0*, gpu/gpu-07/3, tenant/*." fault={write.problem?.of("subject")}>
+        <Field label="What" hint="A pattern of type/name: node/gpu-0*, gpu/gpu-07/3, tenant/*." fault={write.at("subject")}>
           <input required autofocus={pattern.endsWith("*")} maxLength={255} class="mono" value={subject} onInput={(event) => setSubject(event.currentTarget.value)} />
         </Field>
         <div class="two">
-          <Field label="For" hint={`Until ${stamp(until.getTime())}.`} fault={write.problem?.of("until")}>
+          <Field label="For" hint={`Until ${stamp(until.getTime())}.`} fault={write.at("until")}>
             <select value={seconds} onChange={(event) => setSeconds(event.currentTarget.value)}>{LONG.map(([id, title]) => <option key={id} value={id}>{title}</option>)}</select>
           </Field>
           <Field label="Rule">
@@ -104,7 +104,7 @@ export function Silence({ pattern, onClose, onDone }: SilenceProps) {
             </select>
           </Field>
         </div>
-        <Field label="Why, for whoever wonders later" fault={write.problem?.of("reason")}>
+        <Field label="Why, for whoever wonders later" fault={write.at("reason")}>
           <input autofocus={!pattern.endsWith("*")} required maxLength={255} value={reason} onInput={(event) => setReason(event.currentTarget.value)} />
         </Field>
         {active && held && <p class="muted">Holds back {held.length || "none"} of the {counted(active.length, "active alert")}.</p>}

@@ -141,7 +141,7 @@ function Void({ invoice, onClose }: { invoice: InvoiceDetail; onClose: () => voi
     <Dialog title="Void this invoice?" onClose={onClose}>
       <form onSubmit={submit}>
         <div class="prose"><p>{invoice.number} over <b>{money(invoice.total_amount)}</b> counts for nothing any more and can't be paid. Its number is not used again; its usage is free for a new invoice. This can't be undone.</p></div>
-        <Field label="Reason, for the record" fault={write.problem?.of("reason")}>
+        <Field label="Reason, for the record" fault={write.at("reason")}>
           <input autofocus required maxLength={255} value={reason} onInput={(event) => setReason(event.currentTarget.value)} />
         </Field>
         <label class="field">

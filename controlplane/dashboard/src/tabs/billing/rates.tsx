@@ -67,14 +67,14 @@ function Edit({ family: given, rates, onClose }: { family: string; rates: RateRe
     <Dialog title={given ? `Rate of ${given}` : "Set rate"} onClose={onClose}>
       <form onSubmit={submit}>
         <div class="two">
-          <Field label="GPU type" hint="Its family, such as H100." fault={write.problem?.of("family")}>
+          <Field label="GPU type" hint="Its family, such as H100." fault={write.at("family")}>
             <input required maxLength={64} autofocus={!given} readOnly={!!given} value={family} onInput={(event) => setFamily(event.currentTarget.value)} />
           </Field>
-          <Field label="Dollars per GPU-hour" hint={tenant ? "Empty: the list price again." : "0: free."} fault={write.problem?.of("rate_per_hour")}>
+          <Field label="Dollars per GPU-hour" hint={tenant ? "Empty: the list price again." : "0: free."} fault={write.at("rate_per_hour")}>
             <input type="number" min="0" max="10000" step="0.000001" required={!tenant} autofocus={!!given} value={rate} onInput={(event) => setRate(event.currentTarget.value)} />
           </Field>
         </div>
-        <Field label="For" fault={write.problem?.of("tenant_id")}>
+        <Field label="For" fault={write.at("tenant_id")}>
           <select value={tenant} onChange={(event) => setTenant(event.currentTarget.value)}>
             <option value="">everybody: the list price</option>
             {(tenants ?? []).map((each) => <option key={each.id} value={String(each.id)}>{each.name} alone</option>)}

@@ -45,7 +45,7 @@ export function Submit({ cluster, onClose, onMade }: SubmitProps) {
     value: wanted[name],
     onInput: (event: { currentTarget: { value: string } }) => setForm({ ...wanted, [name]: event.currentTarget.value }),
   });
-  const fault = (name: string): string | undefined => write.problem?.of(name) ?? (would instanceof Problem ? would.of(name) : undefined);
+  const fault = (name: string): string | undefined => write.at(name) ?? (would instanceof Problem ? would.of(name) : undefined);
   const submit = (event: Event) => {
     event.preventDefault();
     void write.run(async () => {

@@ -36,11 +36,11 @@ export function TenantForm({ tenant, onClose, onDone }: FormProps) {
   return (
     <Dialog title={tenant ? `Edit ${tenant.name}` : "Create tenant"} onClose={onClose}>
       <form onSubmit={submit}>
-        <Field label="Name" fault={write.problem?.of("name")}>
+        <Field label="Name" fault={write.at("name")}>
           <input autofocus required maxLength={255} value={name} placeholder="NovAI Labs" onInput={(event) => setName(event.currentTarget.value)} />
         </Field>
         <div class="two">
-          <Field label="Quota, GPUs" hint={tenant ? effectOf(Number(quota), tenant.gpus_in_use) : "In use at one time."} fault={write.problem?.of("gpu_quota")}>
+          <Field label="Quota, GPUs" hint={tenant ? effectOf(Number(quota), tenant.gpus_in_use) : "In use at one time."} fault={write.at("gpu_quota")}>
             <input type="number" required min={1} value={quota} onInput={(event) => setQuota(event.currentTarget.value)} />
           </Field>
           <Field label="Plan">
@@ -48,7 +48,7 @@ export function TenantForm({ tenant, onClose, onDone }: FormProps) {
               {["starter", "pro", "growth", "enterprise"].map((each) => <option key={each}>{each}</option>)}
             </select>
           </Field>
-          <Field label="Contact e-mail" hint="Invoices name it." fault={write.problem?.of("contact_email")}>
+          <Field label="Contact e-mail" hint="Invoices name it." fault={write.at("contact_email")}>
             <input type="email" maxLength={255} value={email} placeholder="billing@example.com" onInput={(event) => setEmail(event.currentTarget.value)} />
           </Field>
           <Field label="Status" hint="An inactive tenant starts no jobs.">

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,8 @@ from gpuforge_agent import host, metrics_server, notify, state
 from gpuforge_agent.collector import ChildCollector, Collector, Deadlines, InlineCollector, NvmlSettings
 from gpuforge_agent.config import AgentSettings, listen_address
 from gpuforge_agent.devices import DEVICES, nvidia_majors
-from gpuforge_agent.disk_spool import DiskSpool
 from gpuforge_agent.exposition import NodeFigures, exposition
+from gpuforge_agent.gauges import Gauges
 from gpuforge_agent.health import Checkup, Periods
 from gpuforge_agent.host import Host
 from gpuforge_agent.identity import Identity
@@ -29,7 +30,9 @@ from gpuforge_agent.push import Pusher
 from gpuforge_agent.reporting import Reporter
 from gpuforge_agent.sampler import Sampler
 from gpuforge_agent.sources.base import GpuIdentity
-from gpuforge_agent.spool import MemorySpool, Spool, told_of
+from gpuforge_agent.spool import Spool, told_of
+from gpuforge_agent.spool_files import SpoolFiles
+from gpuforge_agent.state import Claim
 from gpuforge_agent.timetable import Timetable
 from gpuforge_client.rest import RestClient
 from gpuforge_client.retry import ONCE, REAL, World
@@ -72,6 +75,7 @@ class Node:
     sampler: Sampler
     checkup: Checkup
     spool: Spool
+    known: KnownGpus
     pusher: Pusher
     reporter: Reporter
     identity: Identity
@@ -97,6 +101,7 @@ class Node:
             readings=self.sampler.readings if fresh else (),
             read_at=read_at,
             queued=len(self.spool),
+            on_disk=self.spool.is_on_disk,
             lost=losses.dropped + losses.damaged,
             counts=self.pusher.counts,
             clock_offset_s=None if offset is None else offset.seconds,
@@ -119,6 +124,7 @@ class Node:
                 loops.create_task(every(period_s, act, after_s=spread_s(self.hostname, period_s)))
             report_s = REPORT_BEATS * settings.heartbeat_interval_s
             loops.create_task(self.reporter.run(report_s, after_s=spread_s(self.hostname, report_s)))
+            loops.create_task(self.spool.run())
             loops.create_task(every(SYNC_S, self.spool.sync, after_s=SYNC_S))
             if self.follower is not None:
                 loops.create_task(every(ALLOCATION_S, self.follower.look, after_s=ALLOCATION_S))
@@ -132,10 +138,9 @@ class Node:
         finally:
             await self.sampler.close()
             # a disk that hangs would hold the end up until systemd's SIGKILL, and that keeps no more of it
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(OSError):
                 async with asyncio.timeout(LAST_SYNC_S):
-                    await self.spool.sync()
-            self.spool.close()
+                    await asyncio.gather(self.spool.close(), self.known.saved())
 
 
 def spread_s(hostname: str, period_s: float) -> float:
@@ -192,22 +197,20 @@ async def run_until(
         world=world,
     )
     this = host.describe(settings.hostname)
-    with state.claimed(settings.state_dir) as folder:
-        async with client:
-            places = _places(this, folder, settings)
-            nodes = [_node(each, where, settings, client, world) for each, where in places]
+    async with state.claimed(settings.state_dir) as claim, client:
+        nodes = [await _node(each, settings, client, world, claim) for each in _hosts(this, settings)]
 
-            def shown() -> str:
-                now, fresh_s = world.clock(), max(FRESH_S, 3 * settings.interval_s)
-                return exposition(this.agent_version, [node.figures(now, fresh_s) for node in nodes])
+        def shown() -> str:
+            now, fresh_s = world.clock(), max(FRESH_S, 3 * settings.interval_s)
+            return exposition(this.agent_version, [node.figures(now, fresh_s) for node in nodes])
 
-            logger.info("agent started", extra={"version": this.agent_version, "nodes": len(nodes)})
-            try:
-                async with metrics_server.serving(_listen(settings), shown):
-                    await _run_nodes(nodes, settings, stop, supervisor, release or asyncio.Event())
-            finally:
-                supervisor.tell("STOPPING=1")
-                await asyncio.gather(*(node.stop() for node in nodes))
+        logger.info("agent started", extra={"version": this.agent_version, "nodes": len(nodes)})
+        try:
+            async with metrics_server.serving(_listen(settings), shown):
+                await _run_nodes(nodes, settings, stop, supervisor, release or asyncio.Event())
+        finally:
+            supervisor.tell("STOPPING=1")
+            await asyncio.gather(*(node.stop() for node in nodes))
     logger.info("agent stopped")
 
 
@@ -266,29 +269,36 @@ async def _feed(supervisor: Supervisor, period_s: float) -> None:
         await asyncio.sleep(period_s)
 
 
-def _places(this: Host, folder: Path | None, settings: AgentSettings) -> list[tuple[Host, Path | None]]:
-    """This host, or the nodes it plays, each with its part of the state folder."""
+def _hosts(this: Host, settings: AgentSettings) -> list[Host]:
+    """This host, or the nodes it plays."""
     if settings.simulated_nodes == 1:
-        return [(this, folder)]
-    return [
-        (replace(this, hostname=f"{this.hostname}-{number:02}"), folder and folder / f"node-{number:02}")
-        for number in range(1, settings.simulated_nodes + 1)
-    ]
+        return [this]
+    numbers = range(1, settings.simulated_nodes + 1)
+    return [replace(this, hostname=f"{this.hostname}-{number:02}") for number in numbers]
 
 
-def _spool(folder: Path | None, settings: AgentSettings) -> Spool:
-    """On disk where there is one that works."""
-    if folder is not None:
-        try:
-            return DiskSpool(folder / "queue", limit_bytes=settings.queue_mib << 20)
-        except OSError as error:
-            logger.warning("the queue is in memory, since its folder fails: %s", error)
-    return MemorySpool(settings.queue_samples)
+def _folder(this: Host, settings: AgentSettings) -> Path | None:
+    """That node's part of the state folder."""
+    if settings.state_dir is None or settings.simulated_nodes == 1:
+        return settings.state_dir
+    return settings.state_dir / f"node-{this.hostname.rpartition('-')[2]}"
 
 
-def _node(this: Host, folder: Path | None, settings: AgentSettings, client: RestClient, world: World) -> Node:
-    spool = _spool(folder, settings)
-    known = KnownGpus(folder)
+def _files(claim: Claim, folder: Path, limit_bytes: int) -> SpoolFiles:
+    claim.hold()
+    return SpoolFiles(folder, limit_bytes=limit_bytes)
+
+
+async def _node(
+    this: Host, settings: AgentSettings, client: RestClient, world: World, claim: Claim | None
+) -> Node:
+    folder = _folder(this, settings)
+    if claim is None or folder is None:
+        spool, known = Spool(settings.queue_samples), KnownGpus(None)
+    else:
+        files = partial(_files, claim, folder / "queue", settings.queue_mib << 20)
+        spool, known = Spool(settings.queue_samples, files), KnownGpus(folder, claim.hold)
+    await known.read()
     source = _simulated(this.hostname, settings) if settings.source == "simulated" else None
     collector = _nvml(settings, known.gpus) if source is None else InlineCollector(source)
     timetable = Timetable()  # of `world`, tests count the looks at its clock: they belong to samples
@@ -307,8 +317,9 @@ def _node(this: Host, folder: Path | None, settings: AgentSettings, client: Rest
         deadline_s=settings.nvml_deadline_s,
     )
     kernel_log = KernelLog(world=REAL) if settings.journal_xids else None
+    gauges = Gauges(folder or Path("/"), disk_hangs=lambda: spool.disk_hangs)
     checkup = Checkup(
-        collector, sampler, timetable, REAL.clock, periods, disk=folder or Path("/"), kernel_log=kernel_log
+        collector, sampler, timetable, REAL.clock, periods, gauges=gauges, kernel_log=kernel_log
     )
     identity = Identity(client, this, beside=lambda: told_of(spool))
     return Node(
@@ -316,6 +327,7 @@ def _node(this: Host, folder: Path | None, settings: AgentSettings, client: Rest
         sampler=sampler,
         checkup=checkup,
         spool=spool,
+        known=known,
         pusher=Pusher(client, identity, spool, lambda: sampler.inventory, world),
         reporter=Reporter(client, identity, checkup),
         identity=identity,

@@ -9,18 +9,21 @@ import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from gpuforge_agent import disk_spool, doctor, host, state
+from gpuforge_agent import doctor, host, spool_files, state
 from gpuforge_agent.app import collector_of
 from gpuforge_agent.asking import ControlPlaneFinding, ask
 from gpuforge_agent.config import AgentSettings, Examined
 from gpuforge_agent.doctor import Devices, Finding, StateFolder
 from gpuforge_agent.known_gpus import KnownGpus
+from gpuforge_agent.segments import put_on_disk
 from gpuforge_agent.sources.base import GpuIdentity, Health, Inventory, Reading
 from gpuforge_client.rest import RestClient
+from gpuforge_shared.aside import aside
 from gpuforge_shared.clock import Clock, utc_now
 
 # Exit statuses, the gravest first: of several failures a script sees that one.
@@ -35,6 +38,7 @@ _STATUSES = (
     ("clock", HOST_AT_FAULT),
     ("state", HOST_AT_FAULT),
 )
+DISK_S = 5.0  # how long the state folder's disk may take
 _EVERYBODY = stat.S_IROTH | stat.S_IWOTH
 FIGURES = {
     "utilization_pct": "%",
@@ -104,7 +108,7 @@ class _Seen:
 
 async def check(examined: Examined, *, clock: Clock = utc_now, dev: Path = Path("/dev")) -> Report:
     """Read every GPU once and ask the control plane; nothing is registered or stored."""
-    settings, folder = examined.settings, _state(examined.settings)
+    settings, folder = examined.settings, await _state(examined.settings)
     way = RestClient(settings.control_plane_url)
     control_plane, address = await asyncio.gather(ask(examined, clock), way.local_address())
     this = host.describe(settings.hostname)
@@ -137,7 +141,9 @@ async def check(examined: Examined, *, clock: Clock = utc_now, dev: Path = Path(
 
 
 async def _see(hostname: str, settings: AgentSettings) -> _Seen:
-    collector = collector_of(hostname, settings, KnownGpus(settings.state_dir).gpus)
+    known = KnownGpus(settings.state_dir)
+    await known.read()
+    collector = collector_of(hostname, settings, known.gpus)
     try:
         inventory = await collector.inventory()
         return _Seen(inventory=inventory, readings=await collector.read(), health=await collector.health())
@@ -152,15 +158,29 @@ def _devices(dev: Path) -> Devices:
     return Devices(nodes=tuple(path.name for path in nodes), closed=tuple(closed), for_some=tuple(for_some))
 
 
-def _state(settings: AgentSettings) -> StateFolder:
+async def _state(settings: AgentSettings) -> StateFolder:
     folder = settings.state_dir
     if folder is None:
         return StateFolder()
     try:
+        async with asyncio.timeout(DISK_S):
+            return await aside(partial(_looked_into, folder))
+    except TimeoutError:
+        trouble = f"its disk does not answer within {DISK_S:.0f} s"
+        return StateFolder(path=str(folder), trouble=trouble, disk_at_fault=True)
+
+
+def _looked_into(folder: Path) -> StateFolder:
+    """What is in it; blocks as long as its disk does."""
+    try:
         there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if os.statvfs(there).f_flag & os.ST_RDONLY:
+            trouble = "its file system is mounted read-only"
+            return StateFolder(path=str(folder), trouble=trouble, disk_at_fault=True)
         if not (there.is_dir() and os.access(there, os.R_OK | os.W_OK | os.X_OK)):
             return StateFolder(path=str(folder), trouble=f"this user can't write in {there}")
-        waiting, losses, size = disk_spool.backlog(folder / "queue")
+        waiting, losses, size = spool_files.backlog(folder / "queue")
+        put_on_disk([*folder.glob("queue/*")])  # changes nothing, and tells whether the disk still takes it
         return StateFolder(
             path=str(folder),
             holder=state.holder(folder),

@@ -74,7 +74,8 @@ class AgentSettings(loader.Settings):
         default=64, description="MiB of a node's samples kept on disk while the control plane is away."
     )
     queue_samples: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
-        default=20_000, description="Samples of a node kept in memory instead where there is no state folder."
+        default=20_000,
+        description="Samples of a node kept in memory that are on no disk: there is none, or it hangs.",
     )
     metrics_listen: Annotated[str, AfterValidator(_checked_listen)] | None = Field(
         default=None,

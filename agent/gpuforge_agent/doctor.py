@@ -42,6 +42,7 @@ class StateFolder:
     path: str | None = None
     holder: str | None = None  # the process id of the agent that has it
     trouble: str | None = None  # why it can't be used
+    disk_at_fault: bool = False  # rather than who may write there
     exists: bool = False
     free_mib: int = 0
     waiting: int = 0  # samples
@@ -199,6 +200,8 @@ def of_state(state: StateFolder, queue_mib: int) -> Finding:
         )
     if state.trouble is not None:
         step = f"the service's is root's to see; else give the agent's user a folder: chown -R … {state.path}"
+        if state.disk_at_fault:
+            step = "look for its disk in dmesg; an agent that runs takes to it by itself once it works"
         return Finding(
             subject="state", level="failure", words=f"{state.path}: {state.trouble}", next_step=step
         )

@@ -35,6 +35,8 @@ class NodeFigures:
     readings: Sequence[Reading] = ()
     read_at: datetime | None = None
     queued: int = 0
+    on_disk: bool | None = None
+    """Whether the queue's disk goes along; None where it has none."""
     lost: int = 0
     counts: Counts = field(default_factory=Counts)
     clock_offset_s: float | None = None
@@ -98,6 +100,12 @@ def _of_agent(nodes: Sequence[NodeFigures]) -> Iterator[_Family]:
         return _Family(name=f"gpuforge_agent_{name}", kind=kind, about=about, values=labelled)
 
     yield family("queue_samples", "gauge", "Samples that wait for delivery.", [node.queued for node in nodes])
+    yield family(
+        "queue_on_disk",
+        "gauge",
+        "1 while the queue is kept on disk, 0 while that fails or hangs.",
+        [None if node.on_disk is None else int(node.on_disk) for node in nodes],
+    )
     yield family(
         "lost_samples_total",
         "counter",

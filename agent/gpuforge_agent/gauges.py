@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
+from gpuforge_shared.aside import aside
+
 Figure: TypeAlias = float | int | str
 KIB_PER_MIB = 1024
+HANG_S = 2.0  # after which a disk that says nothing counts as hung
+_DISK = ("disk_used_mb", "disk_total_mb")
 
 
 class Gauges:
     """Reads /proc. The share of the processors in use is that between two looks."""
 
-    def __init__(self, disk: Path, proc: Path = Path("/proc")) -> None:
-        """`disk`: a folder on the file system to tell of."""
+    def __init__(
+        self, disk: Path, proc: Path = Path("/proc"), *, disk_hangs: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`disk`: a folder on the file system to tell of. `disk_hangs`: whether others know that it does."""
         self._disk = disk
         self._proc = proc
+        self._disk_hangs = disk_hangs
+        self._space: asyncio.Future[tuple[int, int]] | None = None
         self._ticks: tuple[int, int] | None = None
 
-    def read(self) -> tuple[dict[str, Figure], dict[str, str]]:
+    async def read(self) -> tuple[dict[str, Figure], dict[str, str]]:
         """What could be read, and of the rest why not. MiB, per cent of all processors, seconds."""
         figures: dict[str, Figure] = {}
         missing: dict[str, str] = {}
@@ -28,8 +38,12 @@ class Gauges:
             try:
                 figures |= dict(zip(names, read(), strict=True))
             except (OSError, ValueError, IndexError, KeyError) as error:
-                denied = isinstance(error, PermissionError)
-                missing |= dict.fromkeys(names, "no_permission" if denied else "not_supported")
+                missing |= dict.fromkeys(names, _reason(error))
+        try:
+            figures |= dict(zip(_DISK, await self._disk_space(), strict=True))
+        except OSError as error:
+            hangs = isinstance(error, TimeoutError)
+            missing |= dict.fromkeys(_DISK, "hung" if hangs else _reason(error))
         if "cpu_pct" in figures and figures["cpu_pct"] == NOT_YET:
             del figures["cpu_pct"]
             missing["cpu_pct"] = "not_reached"
@@ -41,7 +55,6 @@ class Gauges:
         yield ("cpu_pct",), self._cpu
         yield ("load_1m", "load_5m", "load_15m"), self._load
         yield ("ram_used_mb", "ram_total_mb"), self._ram
-        yield ("disk_used_mb", "disk_total_mb"), self._disk_space
 
     def _boot_id(self) -> tuple[str]:
         return (self._text("sys/kernel/random/boot_id").strip(),)
@@ -64,13 +77,29 @@ class Gauges:
         kib = {name: int(amount.split()[0]) for name, _, amount in lines if amount}
         return (kib["MemTotal"] - kib["MemAvailable"]) // KIB_PER_MIB, kib["MemTotal"] // KIB_PER_MIB
 
-    def _disk_space(self) -> tuple[int, int]:
-        """Used is what is not free, whoever it is reserved for, as df(1) counts."""
-        disk = os.statvfs(self._disk)
-        return (disk.f_blocks - disk.f_bfree) * disk.f_frsize >> 20, disk.f_blocks * disk.f_frsize >> 20
+    async def _disk_space(self) -> tuple[int, int]:
+        """Raises TimeoutError for a disk that hangs: it is not asked again before it has answered."""
+        if self._disk_hangs():
+            raise TimeoutError
+        if self._space is None:
+            self._space = aside(partial(_space, self._disk))
+        async with asyncio.timeout(HANG_S):
+            await asyncio.wait([self._space])
+        asked, self._space = self._space, None
+        return asked.result()
 
     def _text(self, name: str) -> str:
         return (self._proc / name).read_text(encoding="ascii")
+
+
+def _space(disk: Path) -> tuple[int, int]:
+    """MiB used and in all. Used is what is not free, whoever it is reserved for, as df(1) counts."""
+    found = os.statvfs(disk)
+    return (found.f_blocks - found.f_bfree) * found.f_frsize >> 20, found.f_blocks * found.f_frsize >> 20
+
+
+def _reason(error: Exception) -> str:
+    return "no_permission" if isinstance(error, PermissionError) else "not_supported"
 
 
 NOT_YET = -1.0  # a share needs two looks

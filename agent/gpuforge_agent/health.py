@@ -82,11 +82,11 @@ class Checkup:
         clock: Clock,
         periods: Periods,
         *,
-        disk: Path = Path("/"),
+        gauges: Gauges | None = None,
         owners: Owners | None = None,
         kernel_log: KernelLog | None = None,
     ) -> None:
-        """`disk`: a folder on the file system that the node tells of. `kernel_log`: tells of Xids as well."""
+        """`gauges`: of the host. `kernel_log`: tells of Xids as well."""
         self._collector = collector
         self._sampler = sampler
         self._timetable = timetable
@@ -100,7 +100,7 @@ class Checkup:
         self._journal = Collecting(name="journal", period_s=periods.xids_s)
         self._kernel_log = kernel_log
         self.witnesses = Witnesses(max(SAME_XID_S, 3 * periods.xids_s))
-        self._gauges = Gauges(disk)
+        self._gauges = gauges or Gauges(Path("/"))
         self._owners = owners or Owners()
         self._healths: Mapping[str, Health] = {}
         self._occupancies: Mapping[str, Occupancy] = {}
@@ -143,10 +143,7 @@ class Checkup:
         self._occupancies = {occupancy.uuid: occupancy for occupancy in occupancies}
         pids = {process.pid for each in occupancies for process in each.processes or ()}
         self._owner_of = self._owners.of(pids)
-        self._figures = await run(self._host, self._read_host(), lambda answer: len(answer[1]))
-
-    async def _read_host(self) -> tuple[dict[str, float | int | str], dict[str, str]]:
-        return self._gauges.read()
+        self._figures = await run(self._host, self._gauges.read(), lambda answer: len(answer[1]))
 
     def report(self, gpu_ids: Mapping[str, int]) -> tuple[Report, object]:
         """A report on the GPUs with these ids, by UUID, and what to hand to `delivered` once it is taken."""

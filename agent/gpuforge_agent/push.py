@@ -12,8 +12,9 @@ import msgspec
 
 from gpuforge_agent.exposition import Counts
 from gpuforge_agent.identity import Identity
+from gpuforge_agent.sample import Batch, Sample
 from gpuforge_agent.sources.base import Inventory
-from gpuforge_agent.spool import Batch, Sample, Spool
+from gpuforge_agent.spool import Spool
 from gpuforge_client.rest import RestClient
 from gpuforge_client.retry import Fault, RetryPolicy, World, backoff_s, fault_of, retrying
 from gpuforge_shared.errors import BodyTooLarge, GPUForgeError, Invalid, NotFound
@@ -103,7 +104,7 @@ class Pusher:
         self._trouble: str | None = None
         self._told_reasons: set[str] = set()
         self.counts = Counts()
-        self._told_dropped = spool.losses.dropped  # an earlier life told those
+        self._told_dropped = 0
 
     async def deliver(self) -> None:
         """Register if need be and send until the queue is empty; tries for ever."""
@@ -143,7 +144,7 @@ class Pusher:
     async def _step(self) -> None:
         """Send one batch, and settle what the answer settles."""
         await self._ensure_registered()
-        batch = self._spool.peek(self._limit)
+        batch = await self._spool.peek(self._limit)
         items = self._items(batch)
         if items:
             await self._send(items)
@@ -247,9 +248,9 @@ class Pusher:
         if self._trouble is not None:
             self._trouble = None
             logger.info("delivering again", extra={"node": self._identity.hostname})
-        losses = self._spool.losses
-        if (lost := losses.dropped - self._told_dropped) > 0:
+        if (lost := self._spool.dropped - self._told_dropped) > 0:
             self._told_dropped += lost
+            losses = self._spool.losses
             logger.warning(
                 "the queue was full: its oldest samples are lost",
                 extra={

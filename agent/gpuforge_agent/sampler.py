@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from gpuforge_agent.collector import Collector
+from gpuforge_agent.sample import Sample
 from gpuforge_agent.sources.base import MEASURES, Fault, Inventory, Reading
-from gpuforge_agent.spool import Sample, Spool
+from gpuforge_agent.spool import Spool
 from gpuforge_agent.timetable import Collecting, Timetable
 from gpuforge_shared.clock import Clock
 

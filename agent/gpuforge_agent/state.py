@@ -2,41 +2,71 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+from gpuforge_shared.aside import aside
 from gpuforge_shared.settings import SettingsError
 
 logger = logging.getLogger(__name__)
 
+HANG_S = 10.0  # how long a start waits for the disk
 
-@contextlib.contextmanager
-def claimed(folder: Path | None) -> Iterator[Path | None]:
-    """The folder, made if need be and ours until the end; None where there is none, or it can't be used.
 
-    An agent without a folder reads and delivers all the same, so that is logged and no more. Raises
-    SettingsError where another agent has it. The kernel lets go of the lock even after kill -9.
+class FolderTaken(OSError):
+    """Another agent has it."""
+
+
+class Claim:
+    """A folder that is ours from the first moment on at which it can be: its disk may come later than we."""
+
+    def __init__(self, folder: Path) -> None:
+        """Nothing is touched before `hold`."""
+        self.folder = folder
+        self._lock: int | None = None
+        self._mutex = threading.Lock()
+
+    def hold(self) -> None:
+        """Make it ours, if it is not yet. May block; raises OSError: FolderTaken where another has it."""
+        with self._mutex:
+            if self._lock is None:
+                self._lock = _locked(self.folder)
+
+    def release(self) -> None:
+        """Leave it to others."""
+        if self._lock is not None:
+            os.close(self._lock)
+
+
+@contextlib.asynccontextmanager
+async def claimed(folder: Path | None) -> AsyncIterator[Claim | None]:
+    """The folder, ours until the end; None where there is none.
+
+    An agent whose folder can't be used (yet) reads and delivers all the same. Raises SettingsError where
+    another agent has it. The kernel lets go of the lock even after kill -9.
     """
     if folder is None:
         logger.info("the queue is in memory: it does not outlive the agent unless state_dir is set")
         yield None
         return
+    claim = Claim(folder)
     try:
-        lock = _locked(folder)
-    except OSError as error:
-        logger.warning(
-            "the state folder can't be used, the queue is in memory: %s", error, extra={"folder": str(folder)}
-        )
-        yield None
-        return
+        async with asyncio.timeout(HANG_S):
+            await aside(claim.hold)
+    except FolderTaken as error:
+        raise SettingsError(f"state_dir: {error}; stop it, or give this one a folder of its own") from None
+    except OSError as error:  # who needs the folder goes on trying, and says so
+        logger.debug("the state folder can't be used yet: %s", error)
     try:
-        yield folder
+        yield claim
     finally:
-        os.close(lock)
+        claim.release()
 
 
 def holder(folder: Path) -> str | None:
@@ -65,10 +95,7 @@ def _locked(folder: Path) -> int:
             os.write(lock, b"%d\n" % os.getpid())
     except BlockingIOError:
         os.close(lock)
-        raise SettingsError(
-            f"state_dir: another agent (process {holder(folder)}) uses {folder}; stop it, or give this one "
-            "a folder of its own"
-        ) from None
+        raise FolderTaken(f"another agent (process {holder(folder)}) uses {folder}") from None
     except OSError:
         os.close(lock)
         raise

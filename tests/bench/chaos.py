@@ -28,9 +28,9 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
-from gpuforge_agent.disk_spool import backlog
+from gpuforge_agent.sample import Sample
 from gpuforge_agent.segments import scan
-from gpuforge_agent.spool import Sample
+from gpuforge_agent.spool_files import backlog
 from gpuforge_controlplane.migrations import migrate
 from gpuforge_controlplane.services.keys import create_key_on_host
 from gpuforge_controlplane.storage.database import Database

@@ -27,8 +27,9 @@ from gpuforge_agent.app import REQUEST_TIMEOUT_S, spread_s
 from gpuforge_agent.host import Host
 from gpuforge_agent.identity import Identity
 from gpuforge_agent.push import Pusher
+from gpuforge_agent.sample import Sample
 from gpuforge_agent.sources.base import GpuIdentity, Inventory
-from gpuforge_agent.spool import MemorySpool, Sample
+from gpuforge_agent.spool import Spool
 from gpuforge_client.failures import Answer, ControlPlaneUnreachable
 from gpuforge_client.rest import RestClient, _Request
 from gpuforge_client.retry import ONCE, REAL
@@ -96,7 +97,7 @@ async def start(number: int, client: Counted, spread: float) -> None:
     """One agent: its registration, and two samples of each GPU delivered."""
     hostname, inventory = f"gpu-{number:05}", Inventory(gpus=tuple(_card(number, at) for at in range(8)))
     host = Host(hostname=hostname, cpu_cores=128, ram_gb=1024, agent_version="0.1.0")
-    identity, spool = Identity(client, host), MemorySpool(1_000)
+    identity, spool = Identity(client, host), Spool(1_000)
     for ago in (5, 0):
         at = utc_now() - timedelta(seconds=ago)
         for card in inventory.gpus:

@@ -122,7 +122,7 @@ async def test_a_stop_does_not_wait_for_a_disk_that_hangs(
         reached.set()
         released.wait()
 
-    monkeypatch.setattr("gpuforge_agent.disk_spool.put_on_disk", hang)
+    monkeypatch.setattr("gpuforge_agent.spool.put_on_disk", hang)
     agent = RunningAgent(f"http://127.0.0.1:{free_port}", KEY, state_dir=str(tmp_path))
     try:
         async with agent.running():
@@ -130,6 +130,65 @@ async def test_a_stop_does_not_wait_for_a_disk_that_hangs(
         assert reached.is_set()
     finally:
         released.set()
+
+
+async def test_a_disk_that_hangs_holds_up_neither_heartbeats_nor_samples_and_is_reported(
+    plane: FakeControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpuforge_agent.spool.HANG_S", 0.05)
+    released, write = threading.Event(), os.write
+    released.set()
+
+    def hang(file: int, content: bytes) -> int:
+        released.wait()
+        return write(file, content)
+
+    monkeypatch.setattr("gpuforge_agent.segments.os.write", hang)
+    agent = RunningAgent(plane.url, KEY, state_dir=str(tmp_path), heartbeat_interval_s=0.05)
+    try:
+        async with agent.running():
+            await plane.until(lambda now: len(now.metrics) > 10)
+            released.clear()
+            await plane.until(
+                lambda now: any(
+                    report["host"]["missing"].get("disk_used_mb") == "hung" for report in now.reports
+                )
+            )
+            arrived, beats = len(plane.metrics), plane.nodes["gpu"]["beats"]
+            await plane.until(
+                lambda now: len(now.metrics) > arrived + 10 and now.nodes["gpu"]["beats"] > beats + 2
+            )
+            released.set()
+            reported = len(plane.reports)
+            await plane.until(
+                lambda now: "disk_used_mb" in now.reports[-1]["host"] and len(now.reports) > reported + 1
+            )
+    finally:
+        released.set()
+    assert_all_arrived(plane)
+
+
+async def test_a_folder_that_comes_later_takes_the_queue(
+    free_port: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "gpuforge_agent")
+    blocked = tmp_path / "not mounted yet"
+    await asyncio.to_thread(blocked.write_text, "")
+    agent = RunningAgent(f"http://127.0.0.1:{free_port}", KEY, state_dir=str(blocked / "state"))
+    async with agent.running():
+        await agent.clock.more(10)
+        await asyncio.to_thread(blocked.unlink)
+        await agent.clock.more(10)
+    assert [each.message.partition(":")[0] for each in caplog.records if "queue" in each.message] == [
+        "the disk of the queue fails at writing, samples wait in memory",
+        "the queue is on disk again",
+    ]
+    plane, later = FakeControlPlane(), START + timedelta(seconds=agent.clock.looks)
+    url = f"http://127.0.0.1:{free_port}"
+    again = RunningAgent(url, KEY, start=later, state_dir=str(blocked / "state"))
+    async with plane.serving(free_port), again.running():
+        await plane.until(lambda now: len(now.metrics) >= 25 * GPUS)
+    assert_all_arrived(plane)
 
 
 async def test_a_loop_that_breaks_ends_the_agent(
@@ -267,9 +326,8 @@ async def test_what_could_not_be_delivered_is_by_the_next_agent(free_port: int, 
 
 async def test_a_second_agent_on_one_folder_is_refused(plane: FakeControlPlane, tmp_path: Path) -> None:
     env = environment(plane.url, KEY, GPUFORGE_STATE_DIR=str(tmp_path))
-    with state.claimed(tmp_path):
-        async with process("gpuforge_agent", "run", env=env) as agent:
-            _, errors = await asyncio.wait_for(agent.communicate(), 20)
+    async with state.claimed(tmp_path), process("gpuforge_agent", "run", env=env) as agent:
+        _, errors = await asyncio.wait_for(agent.communicate(), 20)
     assert agent.returncode == 2
     assert b"another agent" in errors
     assert b"Traceback" not in errors
@@ -360,3 +418,33 @@ async def test_check_says_that_the_key_is_refused(plane: FakeControlPlane) -> No
     plane.key = "another"
     status, report = await check(plane)
     assert (status, report["control_plane"]["key"]) == (4, "refused")
+
+
+async def test_check_does_not_wait_for_a_disk_that_hangs_and_says_so(
+    plane: FakeControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpuforge_agent.check.DISK_S", 0.05)
+    released = threading.Event()
+    monkeypatch.setattr("gpuforge_agent.check.put_on_disk", lambda _: released.wait())
+    settings = RunningAgent(plane.url, KEY, state_dir=str(tmp_path)).settings
+    try:
+        report = await doctored(Examined(settings=settings))
+    finally:
+        released.set()
+    (found,) = [each for each in report.findings if each.subject == "state"]
+    assert (found.level, report.exit_status) == ("failure", 5)
+    assert "does not answer" in found.words
+    assert "dmesg" in (found.next_step or "")
+
+
+async def test_check_tells_a_disk_that_is_read_only_from_a_folder_that_is_others(
+    plane: FakeControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = os.statvfs(tmp_path)
+    read_only = os.statvfs_result([*found[:8], found.f_flag | os.ST_RDONLY, found.f_namemax])
+    monkeypatch.setattr("gpuforge_agent.check.os.statvfs", lambda _: read_only)
+    settings = RunningAgent(plane.url, KEY, state_dir=str(tmp_path)).settings
+    report = await doctored(Examined(settings=settings))
+    (state_found,) = [each for each in report.findings if each.subject == "state"]
+    assert "mounted read-only" in state_found.words
+    assert "dmesg" in (state_found.next_step or "")

@@ -13,8 +13,9 @@ from aiohttp import web
 from gpuforge_agent.host import Host
 from gpuforge_agent.identity import Identity
 from gpuforge_agent.push import AWAY, BATCH, REFUSED, REFUSED_FLOOR_S, Pusher
+from gpuforge_agent.sample import Sample
 from gpuforge_agent.sources.base import Fault, GpuIdentity, Inventory, Reason
-from gpuforge_agent.spool import MemorySpool, Sample, told_of
+from gpuforge_agent.spool import Spool, told_of
 from gpuforge_client.rest import RestClient
 from gpuforge_client.retry import ONCE, World
 from gpuforge_shared.apikey import assemble
@@ -57,7 +58,7 @@ class Bench:
     def __init__(self, plane: FakeControlPlane, client: RestClient, world: World, waits: Waits) -> None:
         self.plane = plane
         self.waits = waits
-        self.spool = MemorySpool(10_000)
+        self.spool = Spool(10_000)
         self.inventory = Inventory(gpus=(gpu(0), gpu(1)))
         host = Host(hostname="gpu-01", cpu_cores=128, ram_gb=1024, agent_version="1")
         self.identity = Identity(client, host, world=world, beside=lambda: told_of(self.spool))

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gpuforge_agent.disk_spool import DiskSpool
 from gpuforge_agent.host import Host
 from gpuforge_agent.identity import Identity
 from gpuforge_agent.push import BATCH, LONGEST_REST_S, PROBE, Pusher
+from gpuforge_agent.sample import Sample
 from gpuforge_agent.sources.base import GpuIdentity, Inventory
-from gpuforge_agent.spool import Sample, Spool
+from gpuforge_agent.spool import Spool
+from gpuforge_agent.spool_files import SpoolFiles
 from gpuforge_client.failures import GatewayFailed
 from gpuforge_client.rest import RestClient
 from gpuforge_client.retry import ONCE, World
@@ -48,6 +49,7 @@ class Hours:
                 self.taken.append(Sample(uuid=gpu.uuid, recorded_at=self.due, utilization_pct=50.0))
                 self.spool.append(self.taken[-1])
             self.due += timedelta(seconds=INTERVAL_S)
+            await self.spool._catch_up()
 
     def seconds(self) -> float:
         """Since the start."""
@@ -59,6 +61,10 @@ async def plane() -> AsyncIterator[FakeControlPlane]:
     """Whose host is up; whether the service is, is up to the test."""
     async with FakeControlPlane().serving() as serving:
         yield serving
+
+
+def on_disk(folder: Path, limit_bytes: int) -> Spool:
+    return Spool(20_000, lambda: SpoolFiles(folder / "queue", limit_bytes=limit_bytes))
 
 
 def pusher_of(client: RestClient, spool: Spool, world: World) -> Pusher:
@@ -75,7 +81,7 @@ def arrived(plane: FakeControlPlane) -> list[tuple[str, datetime]]:
 async def test_after_an_hour_every_sample_that_was_kept_arrives_once_in_order(
     plane: FakeControlPlane, tmp_path: Path, caplog: pytest.LogCaptureFixture, limit_bytes: int
 ) -> None:
-    spool = DiskSpool(tmp_path / "queue", limit_bytes=limit_bytes)
+    spool = on_disk(tmp_path, limit_bytes)
     hours = Hours(spool)
     world = hours.world()
     asked: list[float] = []
@@ -116,7 +122,7 @@ async def test_an_agent_killed_in_the_outage_goes_on_where_it_was(
 
     taken: list[Sample] = []
     for life in range(4):
-        spool = DiskSpool(tmp_path / "queue", limit_bytes=64 << 20)  # that of the life before is never closed
+        spool = on_disk(tmp_path, 64 << 20)  # that of the life before is never closed
         hours = Hours(spool, START + timedelta(hours=life), taken)
         await hours.sleep(600)
         async with RestClient(plane.url, KEY, retry=ONCE, world=hours.world()) as client:
@@ -136,7 +142,7 @@ async def test_an_agent_killed_in_the_outage_goes_on_where_it_was(
 async def test_a_busy_control_plane_is_given_more_peace(
     plane: FakeControlPlane, tmp_path: Path, took_s: float, rest_s: float
 ) -> None:
-    spool = DiskSpool(tmp_path / "queue", limit_bytes=64 << 20)
+    spool = on_disk(tmp_path, 64 << 20)
     now = [0.0]
     rests: list[float] = []
 

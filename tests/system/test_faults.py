@@ -15,7 +15,7 @@ from gpuforge_agent.identity import Identity
 from gpuforge_agent.push import Pusher
 from gpuforge_agent.reporting import Reporter
 from gpuforge_agent.sampler import Sampler
-from gpuforge_agent.spool import MemorySpool
+from gpuforge_agent.spool import Spool
 from gpuforge_agent.timetable import Timetable
 from gpuforge_client.rest import RestClient
 from gpuforge_client.retry import ONCE, World
@@ -55,7 +55,7 @@ class Patient:
             deadlines=Deadlines(open_s=1.0, step_s=1.0),
             clock=self.clock,
         )
-        spool, timetable = MemorySpool(1000), Timetable(world)
+        spool, timetable = Spool(1000), Timetable(world)
         sampler = Sampler(self.collector, spool, world.clock, list_every=HEALTH_EVERY, timetable=timetable)
         self.checkup = Checkup(
             self.collector,

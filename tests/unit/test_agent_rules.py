@@ -17,10 +17,11 @@ from gpuforge_agent.collector import InlineCollector
 from gpuforge_agent.identity import EASY_S, LONGEST_REST_S, rest_s
 from gpuforge_agent.notify import notify
 from gpuforge_agent.push import AWAY, REFUSED, REFUSED_FLOOR_S, patience_s, reasons_by_index
+from gpuforge_agent.sample import Sample
 from gpuforge_agent.sampler import Sampler
 from gpuforge_agent.sources.base import Fault, GpuIdentity, Inventory, Reading, Reason
 from gpuforge_agent.sources.simulated import SimulatedSource
-from gpuforge_agent.spool import MemorySpool, Sample
+from gpuforge_agent.spool import Spool
 from gpuforge_client.failures import CertificateRefused, ControlPlaneUnreachable, UnexpectedAnswer
 from gpuforge_shared.errors import (
     Conflict,
@@ -217,13 +218,13 @@ class Cards(InlineCollector):
 
 
 async def test_a_reading_becomes_a_sample_with_its_reasons_and_the_time_it_began() -> None:
-    spool, cards = MemorySpool(10), Cards()
+    spool, cards = Spool(10), Cards()
     cards.readings = (
         Reading(uuid="GPU-0", index=0, utilization_pct=1.0, power_draw_w=70.0),
         Reading(uuid="GPU-1", index=1, missing={"power_draw_w": Reason.NOT_SUPPORTED}),
     )
     await Sampler(cards, spool, lambda: cards.time, list_every=3).sample()
-    assert spool.peek(5).samples == (
+    assert (await spool.peek(5)).samples == (
         Sample(uuid="GPU-0", recorded_at=NOW, utilization_pct=1.0, power_draw_w=70.0),
         Sample(uuid="GPU-1", recorded_at=NOW, missing={"power_draw_w": "not_supported"}),
     )
@@ -231,7 +232,7 @@ async def test_a_reading_becomes_a_sample_with_its_reasons_and_the_time_it_began
 
 async def test_the_gpus_are_listed_now_and_then_and_at_once_when_a_new_one_is_read() -> None:
     cards = Cards()
-    sampler = Sampler(cards, MemorySpool(10), lambda: NOW, list_every=3)
+    sampler = Sampler(cards, Spool(10), lambda: NOW, list_every=3)
     listed = []
     for _ in range(4):
         await sampler.sample()
@@ -247,7 +248,7 @@ async def test_the_gpus_are_listed_now_and_then_and_at_once_when_a_new_one_is_re
 async def test_a_change_of_the_host_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     cards = Cards()
-    sampler = Sampler(cards, MemorySpool(100), lambda: NOW, list_every=1)
+    sampler = Sampler(cards, Spool(100), lambda: NOW, list_every=1)
     gone = Inventory(gpus=(card(0),), absent=(card(1),))
     blind = Inventory(
         absent=(card(0), card(1)), fault=Fault(reason=Reason.DRIVER_ABSENT, detail="the driver is not loaded")

@@ -29,7 +29,7 @@ from gpuforge_agent.sources.base import (
 )
 from gpuforge_agent.sources.condition import unknown_health
 from gpuforge_agent.sources.simulated import SimulatedSource
-from gpuforge_agent.spool import MemorySpool
+from gpuforge_agent.spool import Spool
 from gpuforge_agent.timetable import Timetable
 from gpuforge_client.retry import REAL, World
 from gpuforge_shared.wire.health import MAX_XIDS, NodeReport
@@ -80,7 +80,7 @@ class Nurse:
         world = World(clock=lambda: NOW, draw=REAL.draw, monotonic=self.clock)
         timetable = Timetable(world)
         sampler = Sampler(
-            self.ward, MemorySpool(100), world.clock, list_every=1, timetable=timetable, interval_s=5.0
+            self.ward, Spool(100), world.clock, list_every=1, timetable=timetable, interval_s=5.0
         )
         periods = Periods(xids_s=5.0, health_s=30.0, deadline_s=2.0)
         self.checkup = Checkup(

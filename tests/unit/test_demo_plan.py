@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from gpuforge_agent.app import _places
+from gpuforge_agent.app import _hosts
 from gpuforge_agent.config import AgentSettings
 from gpuforge_agent.host import Host
 from gpuforge_client.demo_plan import NODES_A_SECOND, SITES, delivery_s, sampling_s, shares
@@ -36,7 +36,7 @@ def test_names_are_the_ones_the_agent_gives(nodes: int) -> None:
     for share in shares(nodes):
         this = Host(hostname=share.hostname, cpu_cores=1, ram_gb=1, agent_version="1")
         settings = AgentSettings(source="simulated", simulated_nodes=share.nodes)
-        assert [host.hostname for host, _ in _places(this, None, settings)] == share.hostnames
+        assert [host.hostname for host in _hosts(this, settings)] == share.hostnames
 
 
 def test_every_model_is_one_the_agent_plays() -> None:

@@ -150,7 +150,7 @@ LOADED = StateFolder(path="/s", free_mib=64, exists=True, waiting=9)
     ("state", "level"),
     [
         pytest.param(StateFolder(), "warning", id="none"),
-        pytest.param(StateFolder(path="/s", trouble="read-only"), "failure", id="can't be used"),
+        pytest.param(StateFolder(path="/s", trouble="no"), "failure", id="can't be used"),
         pytest.param(StateFolder(path="/s", free_mib=63), "warning", id="disk nearly full"),
         pytest.param(StateFolder(path="/s", free_mib=64), "ok", id="new"),
         pytest.param(StateFolder(path="/s", free_mib=64, exists=True, holder="7"), "ok", id="in use"),

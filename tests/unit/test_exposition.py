@@ -24,7 +24,7 @@ WELL = Reading(
     temperature_c=61.0, missing={"power_draw_w": Reason.NOT_SUPPORTED},
 )  # fmt: skip
 NODE = NodeFigures(
-    hostname='gpu"1\\', gpus=(CARD,), readings=(WELL,), read_at=NOW, queued=16, lost=3,
+    hostname='gpu"1\\', gpus=(CARD,), readings=(WELL,), read_at=NOW, queued=16, on_disk=False, lost=3,
     counts=Counts(delivered=100, refused=2, newest_at=NOW), clock_offset_s=-0.25,
     runs=(
         Run(
@@ -53,6 +53,7 @@ def test_every_figure_is_there_in_base_units_and_what_is_missing_says_why() -> N
     assert found == {
         "gpuforge_agent_info": [({"version": "1.2"}, 1)],
         "gpuforge_agent_queue_samples": [(node, 16)],
+        "gpuforge_agent_queue_on_disk": [(node, 0)],
         "gpuforge_agent_lost_samples_total": [(node, 3)],
         "gpuforge_agent_delivered_samples_total": [(node, 100)],
         "gpuforge_agent_refused_samples_total": [(node, 2)],

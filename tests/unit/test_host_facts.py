@@ -1,5 +1,6 @@
 """What the host tells beside NVML: whose a process is, how busy the machine is."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -82,10 +83,10 @@ def host(folder: Path, busy: int) -> None:
     (folder / "meminfo").write_text("MemTotal: 2097152 kB\nMemFree: 1 kB\nMemAvailable: 524288 kB\n")
 
 
-def test_a_hosts_figures(tmp_path: Path) -> None:
+async def test_a_hosts_figures(tmp_path: Path) -> None:
     gauges = Gauges(tmp_path, tmp_path)
     host(tmp_path, 100)
-    figures, missing = gauges.read()
+    figures, missing = await gauges.read()
     assert missing == {"cpu_pct": "not_reached"}, "a share needs two looks"
     disk = (figures.pop("disk_used_mb"), figures.pop("disk_total_mb"))
     assert isinstance(disk[0], int)
@@ -101,11 +102,39 @@ def test_a_hosts_figures(tmp_path: Path) -> None:
         "ram_total_mb": 2048,
     }
     (tmp_path / "stat").write_text("cpu  130 0 0 350 120 0 0 0 0 0\n")
-    assert gauges.read()[0]["cpu_pct"] == 30.0
+    assert (await gauges.read())[0]["cpu_pct"] == 30.0
 
 
-def test_what_a_host_does_not_say_is_missing_with_its_reason(tmp_path: Path) -> None:
-    figures, missing = Gauges(tmp_path / "none", tmp_path).read()
+async def test_what_a_host_does_not_say_is_missing_with_its_reason(tmp_path: Path) -> None:
+    figures, missing = await Gauges(tmp_path / "none", tmp_path).read()
     assert figures == {}
     assert set(missing.values()) == {"not_supported"}
     assert len(missing) == 10
+
+
+async def test_a_disk_that_hangs_is_said_to_and_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released, asked = threading.Event(), []
+
+    def hang(folder: Path) -> tuple[int, int]:
+        asked.append(folder)
+        released.wait()
+        return (1, 2)
+
+    monkeypatch.setattr("gpuforge_agent.gauges.HANG_S", 0.01)
+    monkeypatch.setattr("gpuforge_agent.gauges._space", hang)
+    host(tmp_path, 100)
+    others_say = False
+    gauges = Gauges(tmp_path, tmp_path, disk_hangs=lambda: others_say)
+    for _ in range(3):
+        figures, missing = await gauges.read()
+        assert (missing["disk_used_mb"], missing["disk_total_mb"]) == ("hung", "hung")
+        assert figures["ram_total_mb"] == 2048
+    assert asked == [tmp_path]
+    released.set()
+    monkeypatch.setattr("gpuforge_agent.gauges.HANG_S", 20)
+    assert (await gauges.read())[0]["disk_total_mb"] == 2
+    others_say = True
+    assert (await gauges.read())[1]["disk_total_mb"] == "hung"
+    assert len(asked) == 1

@@ -1,18 +1,22 @@
 """The disk queue against everything that can happen to a file: cut at every byte, flipped, deleted, full."""
 
+import asyncio
 import errno
 import os
 import tempfile
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpuforge_agent.disk_spool import DiskSpool
+from gpuforge_agent.sample import Batch, Losses, Sample
 from gpuforge_agent.segments import frame, put_on_disk, scan, unframe
-from gpuforge_agent.spool import Losses, Sample
+from gpuforge_agent.spool import Spool
+from gpuforge_agent.spool_files import SpoolFiles
 
 START = datetime(2026, 5, 9, tzinfo=UTC)
 ROOM = 1 << 20
@@ -26,6 +30,68 @@ def sample(number: int) -> Sample:
 
 def number_of(each: Sample) -> int:
     return round((each.recorded_at - START).total_seconds())
+
+
+T = TypeVar("T")
+LOOPS: list[asyncio.Runner] = []
+
+
+def at_once(call: Callable[[], T]) -> asyncio.Future[T]:
+    """As `aside`, without the thread: what a disk holds is asked here, and how long it takes elsewhere."""
+    outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    try:
+        outcome.set_result(call())
+    except OSError as error:
+        outcome.set_exception(error)
+    return outcome
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """One loop for all steps."""
+    with asyncio.Runner() as runner, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gpuforge_agent.spool.aside", at_once)
+        LOOPS.append(runner)
+        yield
+        LOOPS.clear()
+
+
+class DiskSpool:
+    """A Spool whose disk has caught up after each step."""
+
+    def __init__(self, folder: Path, *, limit_bytes: int, in_memory: int = 5_000) -> None:
+        self.files: list[SpoolFiles] = []
+        self.spool = Spool(in_memory, lambda: self._opened(folder, limit_bytes))
+        LOOPS[-1].run(self.spool._catch_up())
+
+    def _opened(self, folder: Path, limit_bytes: int) -> SpoolFiles:
+        self.files.append(SpoolFiles(folder, limit_bytes=limit_bytes))
+        return self.files[-1]
+
+    @property
+    def losses(self) -> Losses:
+        return self.spool.losses
+
+    @property
+    def size_bytes(self) -> int:
+        return self.files[-1].size_bytes
+
+    def __len__(self) -> int:
+        return len(self.spool)
+
+    def append(self, each: Sample) -> None:
+        self.spool.append(each)
+        LOOPS[-1].run(self.spool._catch_up())
+
+    def peek(self, limit: int) -> Batch:
+        return LOOPS[-1].run(self.spool.peek(limit))
+
+    def ack(self, through: int) -> None:
+        self.spool.ack(through)
+        LOOPS[-1].run(self.spool._catch_up())
+
+    def close(self) -> None:
+        LOOPS[-1].run(self.spool.close())
 
 
 def numbers(spool: DiskSpool, limit: int = 10_000) -> list[int]:
@@ -178,8 +244,7 @@ def test_a_queue_of_which_nothing_can_be_read_is_empty_and_goes_on(folder: Path)
 
 def test_a_lost_cursor_costs_repetition_and_never_a_sample(folder: Path) -> None:
     spool = filled(folder, 5)
-    spool.peek(3)
-    spool.ack(2)
+    spool.ack(spool.peek(3).numbers[-1])
     assert numbers(spool) == [3, 4]
     spool.close()
     (folder / "cursor").unlink()
@@ -188,8 +253,7 @@ def test_a_lost_cursor_costs_repetition_and_never_a_sample(folder: Path) -> None
 
 def test_a_cursor_ahead_of_files_that_a_power_cut_took_swallows_nothing_new(folder: Path) -> None:
     spool = filled(folder, 5)
-    spool.peek(5)
-    spool.ack(4)
+    spool.ack(spool.peek(5).numbers[-1])
     spool.close()
     (whole,) = folder.glob("*.queue")
     whole.write_bytes(b"")
@@ -259,7 +323,7 @@ def test_a_full_disk_costs_nothing_while_memory_holds_it(
     for number in (2, 3, 4):
         spool.append(sample(number))
     assert numbers(spool) == [0, 1, 2, 3, 4]
-    assert len([each for each in caplog.records if "disk fails" in each.message]) in (1, 2)
+    assert len([each for each in caplog.records if "disk of the queue fails" in each.message]) in (1, 2)
     disk.full = False
     spool.append(sample(5))
     spool.close()
@@ -278,7 +342,7 @@ def test_what_neither_disk_nor_memory_holds_is_counted(folder: Path, monkeypatch
     batch = spool.peek(100)
     assert [number_of(each) for each in batch.samples] == [7, 8, 9]
     spool.ack(batch.numbers[-1])
-    assert spool.losses.damaged == 7
+    assert spool.losses == Losses(dropped=7, since=START, until=START + timedelta(seconds=7))
     assert len(spool) == 0
 
 
@@ -290,16 +354,18 @@ def test_a_disk_that_turns_read_only_stops_no_delivery(folder: Path, monkeypatch
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     with monkeypatch.context() as disk:
-        for call in ("Path.unlink", "os.pwrite", "os.write", "os.open"):
-            disk.setattr(f"gpuforge_agent.disk_spool.{call}", refuse)
+        for call in ("Path.unlink", "os.pwrite", "os.write"):
+            disk.setattr(f"gpuforge_agent.spool_files.{call}", refuse)
         spool.append(sample(100))
         waiting = numbers(spool)
         assert waiting[-1] == 100
         spool.ack(spool.peek(1000).numbers[-1])
         assert len(spool) == 0
-    spool.close()
     again = DiskSpool(folder, limit_bytes=ROOM)  # nothing was written: what was delivered is sent once more
     assert numbers(again) == waiting[:-1]
+    again.close()
+    spool.close()
+    assert numbers(DiskSpool(folder, limit_bytes=ROOM)) == []
 
 
 async def test_the_disk_is_made_to_keep_what_waits_and_not_what_was_delivered(
@@ -311,14 +377,17 @@ async def test_the_disk_is_made_to_keep_what_waits_and_not_what_was_delivered(
         put_on_disk(paths)
         synced.append([path.name for path in paths])
 
-    monkeypatch.setattr("gpuforge_agent.disk_spool.put_on_disk", note)
-    spool = filled(folder, 3)
+    monkeypatch.setattr("gpuforge_agent.spool.put_on_disk", note)
+    spool = Spool(100, lambda: SpoolFiles(folder, limit_bytes=ROOM))
+    for number in range(3):
+        spool.append(sample(number))
+    await spool._catch_up()
     await spool.sync()
     await spool.sync()
     assert synced == [[f"{0:020}.queue", "queue"]]
     spool.append(sample(3))
-    spool.peek(10)
-    spool.ack(3)
+    await spool._catch_up()
+    spool.ack((await spool.peek(10)).numbers[-1])
     await spool.sync()
     assert len(synced) == 1
 

@@ -31,6 +31,7 @@ AWAY = RetryPolicy(attempts=None, base_s=1.0, cap_s=60.0)
 REFUSED = RetryPolicy(attempts=None, base_s=30.0, cap_s=300.0)
 REFUSED_FLOOR_S = 30.0
 UNKNOWN_GPU = "unknown_gpu"
+NOT_REGISTERED = "not_registered"
 _ITEM = re.compile(r"metrics\[(\d+)\]")
 _CODE = re.compile(r"[a-z]+(_[a-z]+)+")
 
@@ -186,8 +187,10 @@ class Pusher:
                 nameless.append(number)
             else:
                 items.append(_Item(number, sample, _metric(sample, gpu_id)))
-        if nameless:  # gone before it could ever be registered here
-            self._give_up(nameless, "never_registered")
+        if nameless:  # gone before it could be registered here, or in another host by now
+            self._give_up(nameless, NOT_REGISTERED)
+        else:
+            self._told_reasons.discard(NOT_REGISTERED)
         return items
 
     def _settle(self, items: Sequence[_Item]) -> None:
@@ -210,7 +213,7 @@ class Pusher:
             self._strangers |= newly_unknown
             self._identity.forget()
         if not reasons:
-            self._told_reasons.clear()
+            self._told_reasons &= {NOT_REGISTERED}  # of what is not even sent
 
     def _send_less(self, items: list[_Item], error: GPUForgeError) -> None:
         """A batch refused as a whole: half of it next time, down to the one item at fault."""

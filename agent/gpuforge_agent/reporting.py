@@ -16,6 +16,7 @@ from gpuforge_shared.errors import BodyTooLarge, GPUForgeError, Invalid
 logger = logging.getLogger(__name__)
 
 UNREGISTERED_S = 1.0
+PEACE = 10  # reports without a stranger: two hosts of one name take each other's GPUs with every second one
 
 
 class _Accepted(msgspec.Struct):
@@ -31,7 +32,7 @@ class Reporter:
         self._identity = identity
         self._checkup = checkup
         self._trouble: str | None = None
-        self._disowned = False
+        self._peace = PEACE  # reports since the last one that named strangers
 
     async def run(self, period_s: float, *, after_s: float) -> None:
         """A report each period, the first `after_s` from now, and one whenever there is news."""
@@ -76,10 +77,11 @@ class Reporter:
     def _own(self, unknown: list[int]) -> None:
         """GPUs that are another node's by now, or in no slot of this one, are to be registered again."""
         if not unknown:
+            self._peace += 1
             return
         self._identity.forget_gpus()
-        level = logging.DEBUG if self._disowned else logging.WARNING
-        self._disowned = True
+        level = logging.WARNING if self._peace >= PEACE else logging.DEBUG
+        self._peace = 0
         logger.log(
             level,
             "GPUs of this node were given to others: if that goes on, another host calls itself %s as well; "

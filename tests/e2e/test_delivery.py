@@ -426,3 +426,19 @@ async def test_after_a_long_outage_a_refusal_is_a_first_refusal(bench: Bench) ->
     bench.waits.draw = 1.0
     await bench.pusher.deliver()
     assert bench.waits.seconds[10:] == [AWAY.cap_s, AWAY.cap_s, REFUSED_FLOOR_S + REFUSED.base_s]
+
+
+async def test_a_gpu_that_moved_to_another_host_is_said_once(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    await bench.pusher.deliver()
+    bench.plane.gpus[1]["node_id"] = 4711
+    bench.inventory = Inventory(gpus=(gpu(0),), absent=(gpu(1),))
+    bench.identity.forget_gpus()
+    for _ in range(3):
+        bench.sample(1, "GPU-0")
+        bench.sample(1, "GPU-1")
+        await bench.pusher.deliver()
+    assert "GPU-1" not in bench.identity.gpu_ids
+    assert len([each for each in caplog.records if "does not take" in each.message]) == 1
+    assert len(bench.times("GPU-0")) == 3

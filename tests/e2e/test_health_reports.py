@@ -8,6 +8,18 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from gpuforge_agent.collector import InlineCollector
+from gpuforge_agent.health import Checkup, Periods
+from gpuforge_agent.host import Host
+from gpuforge_agent.identity import Identity
+from gpuforge_agent.reporting import PEACE, Reporter
+from gpuforge_agent.sampler import Sampler
+from gpuforge_agent.sources.simulated import SimulatedSource
+from gpuforge_agent.spool import Spool
+from gpuforge_agent.timetable import Timetable
+from gpuforge_client.rest import RestClient
+from gpuforge_client.retry import ONCE
+from gpuforge_shared.clock import utc_now
 from gpuforge_shared.wire.health import NodeReport
 from tests.fake_control_plane import FakeControlPlane, problem
 from tests.fakenvml.library import FakeNvml, eight_gpus, fakenvml, fakenvml_libraries
@@ -66,6 +78,35 @@ async def test_gpus_that_were_given_to_another_node_are_registered_again(
         assert "another host calls itself gpu" in caplog.text
         stored = len(plane.metrics)
         await plane.until(lambda plane: len(plane.metrics) > stored)
+
+
+@pytest.mark.parametrize(
+    ("given_away", "said"),
+    [
+        pytest.param([True, False, True, False, True], 1, id="another host of that name"),
+        pytest.param([True, *[False] * PEACE, True], 2, id="moved, and years later moved again"),
+        pytest.param([True, *[False] * (PEACE - 1), True], 1, id="hardly any peace"),
+    ],
+)
+async def test_gpus_that_were_given_away_are_said_once_each_time_that_begins(
+    plane: FakeControlPlane, caplog: pytest.LogCaptureFixture, given_away: list[bool], said: int
+) -> None:
+    host = Host(hostname="gpu", cpu_cores=1, ram_gb=1, agent_version="1")
+    async with RestClient(plane.url, plane.key, retry=ONCE) as client:
+        identity = Identity(client, host)
+        source = InlineCollector(SimulatedSource("gpu", gpu_count=1, model="H100"))
+        sampler = Sampler(source, Spool(10), utc_now, list_every=1)
+        periods = Periods(xids_s=1.0, health_s=1.0, deadline_s=1.0)
+        checkup = Checkup(source, sampler, Timetable(), utc_now, periods)
+        await checkup.sample()
+        await identity.register(sampler.inventory)
+        reporter = Reporter(client, identity, checkup)
+        for away in given_away:
+            plane.strangers = [1] if away else []
+            assert await reporter.deliver()
+            assert identity.is_current(sampler.inventory) == (not away)
+            await identity.register(sampler.inventory)
+    assert caplog.text.count("another host calls itself gpu") == said
 
 
 async def test_a_report_that_is_not_taken_is_said_once_with_what_is_wrong(

@@ -25,6 +25,7 @@ from gpuforge_agent.health import Checkup, Periods
 from gpuforge_agent.host import Host
 from gpuforge_agent.identity import Identity
 from gpuforge_agent.journal import KernelLog
+from gpuforge_agent.journal_mark import JournalMark
 from gpuforge_agent.known_gpus import KnownGpus
 from gpuforge_agent.push import Pusher
 from gpuforge_agent.reporting import Reporter
@@ -76,6 +77,7 @@ class Node:
     checkup: Checkup
     spool: Spool
     known: KnownGpus
+    mark: JournalMark
     pusher: Pusher
     reporter: Reporter
     identity: Identity
@@ -140,7 +142,7 @@ class Node:
             # a disk that hangs would hold the end up until systemd's SIGKILL, and that keeps no more of it
             with contextlib.suppress(OSError):
                 async with asyncio.timeout(LAST_SYNC_S):
-                    await asyncio.gather(self.spool.close(), self.known.saved())
+                    await asyncio.gather(self.spool.close(), self.known.saved(), self.mark.saved())
 
 
 def spread_s(hostname: str, period_s: float) -> float:
@@ -316,7 +318,10 @@ async def _node(
         health_s=settings.heartbeat_interval_s,
         deadline_s=settings.nvml_deadline_s,
     )
-    kernel_log = KernelLog(world=REAL) if settings.journal_xids else None
+    mark = JournalMark() if claim is None else JournalMark(folder, claim.hold)
+    kernel_log = KernelLog(world=REAL, mark=mark) if settings.journal_xids else None
+    if kernel_log is None:
+        await mark.forget()
     gauges = Gauges(folder or Path("/"), disk_hangs=lambda: spool.disk_hangs)
     checkup = Checkup(
         collector, sampler, timetable, REAL.clock, periods, gauges=gauges, kernel_log=kernel_log
@@ -328,6 +333,7 @@ async def _node(
         checkup=checkup,
         spool=spool,
         known=known,
+        mark=mark,
         pusher=Pusher(client, identity, spool, lambda: sampler.inventory, world),
         reporter=Reporter(client, identity, checkup),
         identity=identity,

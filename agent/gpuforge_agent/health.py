@@ -122,6 +122,7 @@ class Checkup:
             await self._look()
         if self._pending or self._state() != self._told:
             self.news.set()
+        self._settle_log()
 
     def _note(self, witness: Witness, seen: Iterable[tuple[Xid, datetime]]) -> None:
         fresh = (_Seen(xid, at) for xid, at in seen if self.witnesses.is_news(witness, xid, at))
@@ -171,8 +172,14 @@ class Checkup:
         assert isinstance(mark, tuple)
         self._told, told = mark
         self._pending = [seen for seen in self._pending if seen not in told]
+        self._settle_log()
         if not self._pending and self._state() == self._told:
             self.news.clear()
+
+    def _settle_log(self) -> None:
+        """What the log had, and waits for no report, is told: by this witness or by the other."""
+        if self._kernel_log is not None and not self._pending:
+            self._kernel_log.told()
 
     def _state(self) -> object:
         fault = self._sampler.inventory.fault

@@ -13,14 +13,17 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from gpuforge_agent.journal_mark import JournalMark
 from gpuforge_agent.sources.pci import Place, place_of
 from gpuforge_client.retry import REAL, RetryPolicy, World, backoff_s
 
 logger = logging.getLogger(__name__)
 
-# Messages that the kernel itself wrote: what a program logs may say anything.
+# Messages that the kernel itself wrote: what a program logs may say anything. Of this boot: what ailed a card
+# in an earlier one may be over.
 COMMAND = (
-    "journalctl", "--follow", "--no-tail", "--output=json", "--output-fields=MESSAGE", "_TRANSPORT=kernel",
+    "journalctl", "--boot", "--follow", "--no-tail", "--output=json", "--output-fields=MESSAGE",
+    "_TRANSPORT=kernel",
 )  # fmt: skip
 MOST_WAITING = 256  # a card that floods the log must not fill our memory
 _LONGEST_LINE = 1 << 16
@@ -59,30 +62,40 @@ def xid_in(message: str, at: datetime) -> LoggedXid | None:
 
 
 class KernelLog:
-    """Follows the kernel's messages from the moment on at which it is run, through any end of journalctl."""
+    """Follows the kernel's messages from where the last agent was, through any end of journalctl."""
 
-    def __init__(self, command: Sequence[str] = COMMAND, *, world: World = REAL) -> None:
+    def __init__(
+        self, command: Sequence[str] = COMMAND, *, world: World = REAL, mark: JournalMark | None = None
+    ) -> None:
         """Nothing is started before `run`. `command` answers in journalctl's JSON, an entry a line."""
         self._command = tuple(command)
         self._world = world
+        self._mark = mark or JournalMark()
         self._waiting: deque[LoggedXid] = deque(maxlen=MOST_WAITING)
         self._cursor: str | None = None
+        self._taken: str | None = None
         self._told: str | None = None
         self.problem: str | None = None  # why nothing is heard
 
     def take(self) -> tuple[LoggedXid, ...]:
         """What came up since the last call, oldest first; of a flood the latest MOST_WAITING."""
+        self._taken = self._cursor
         taken = tuple(self._waiting)
         self._waiting.clear()
         return taken
 
+    def told(self) -> None:
+        """What was taken is told, and not to be told by the next agent."""
+        if self._taken is not None:
+            self._mark.told(self._taken)
+
     async def run(self) -> None:
         """Follow until cancelled."""
-        since = self._world.clock()
+        start = await self._mark.begin(self._world.clock())
         failures = 0
         while True:
             began = self._world.monotonic()
-            problem = await self._follow(since)
+            problem = await self._follow(start if self._cursor is None else f"--after-cursor={self._cursor}")
             failures = 1 if self._world.monotonic() - began > _AGAIN.cap_s else failures + 1
             self.problem = problem
             if problem != self._told:
@@ -90,11 +103,8 @@ class KernelLog:
             self._told = problem
             await self._world.sleep(backoff_s(_AGAIN, failures, None, self._world.draw()))
 
-    async def _follow(self, since: datetime) -> str:
-        """One run of journalctl, from where the last one ended; why it ended."""
-        start = (
-            f"--since=@{int(since.timestamp())}" if self._cursor is None else f"--after-cursor={self._cursor}"
-        )
+    async def _follow(self, start: str) -> str:
+        """One run of journalctl, from there on; why it ended."""
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command, start, limit=_LONGEST_LINE, stdin=asyncio.subprocess.DEVNULL,

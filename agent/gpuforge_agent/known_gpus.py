@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -12,12 +11,12 @@ from pathlib import Path
 import msgspec
 
 from gpuforge_agent.sources.base import GpuIdentity, Inventory
+from gpuforge_agent.state import HANG_S, replace_file
 from gpuforge_shared.aside import aside
 
 logger = logging.getLogger(__name__)
 
 FILE = "gpus.json"
-HANG_S = 10.0  # how long a start waits for the disk
 
 
 class KnownGpus:
@@ -73,7 +72,9 @@ class KnownGpus:
             await aside(self._hold)
             if not self._is_read:  # what we could not read then must not be written over
                 self._take_in(await aside(partial(_read, file)))
-            await aside(partial(_write, file, msgspec.json.format(msgspec.json.encode(self.gpus), indent=1)))
+            await aside(
+                partial(replace_file, file, msgspec.json.format(msgspec.json.encode(self.gpus), indent=1))
+            )
         except OSError as error:
             self._is_behind = True
             trouble = str(error)
@@ -95,14 +96,3 @@ def _read(file: Path) -> tuple[GpuIdentity, ...]:
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         logger.warning("the GPUs of earlier runs are not known: %s", error, extra={"file": str(file)})
         return ()
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Replace the file, so that a power cut leaves the old one or the new one."""
-    fresh = file.with_suffix(".new")
-    opened = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(opened, "wb") as writer:
-        writer.write(content)
-        writer.flush()
-        os.fsync(writer.fileno())
-    fresh.replace(file)

@@ -85,6 +85,17 @@ def holder(folder: Path) -> str | None:
         os.close(lock)
 
 
+def replace_file(file: Path, content: bytes) -> None:
+    """Replace the file, so that a power cut leaves the old one or the new one. Raises OSError."""
+    fresh = file.with_suffix(".new")
+    opened = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(opened, "wb") as writer:
+        writer.write(content)
+        writer.flush()
+        os.fsync(writer.fileno())
+    fresh.replace(file)
+
+
 def _locked(folder: Path) -> int:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

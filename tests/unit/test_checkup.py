@@ -212,6 +212,10 @@ class Log(KernelLog):
     def __init__(self) -> None:
         super().__init__()
         self.problem = None
+        self.settled = 0
+
+    def told(self) -> None:
+        self.settled += 1
 
     def say(self, place: tuple[int, int, int], code: int) -> None:
         self._waiting.append(LoggedXid(place=place, code=code, at=NOW))
@@ -234,6 +238,25 @@ async def test_what_nvml_does_not_tell_is_told_by_the_kernels_log_and_once_if_bo
     assert nurse.checkup.witnesses.counts == {Xid(uuid=uuid, code=48): 1, Xid(uuid=uuid, code=79): 1}
     nurse.ward.new_xids = (Xid(uuid=uuid, code=79),)  # NVML tells it after all
     assert not await nurse.round()
+
+
+async def test_the_log_is_settled_once_all_that_it_had_is_delivered(tmp_path: Path) -> None:
+    log = Log()
+    nurse = Nurse(tmp_path, log)
+    log.say(FIRST, 79)
+    await nurse.round()
+    nurse.tell(taken=False)
+    assert log.settled == 0
+    _, mark = nurse.checkup.report(nurse.gpu_ids)
+    log.say(FIRST, 48)
+    await nurse.round()
+    nurse.checkup.delivered(mark)
+    assert log.settled == 0, "the second came up after the report"
+    nurse.tell()
+    assert log.settled == 1
+    nurse.ward.new_xids = (Xid(uuid=nurse.ward.uuids[0], code=48),)
+    await nurse.round()
+    assert log.settled == 2, "the other witness told it"
 
 
 async def test_a_log_that_cannot_be_followed_is_a_collector_that_fails(tmp_path: Path) -> None:

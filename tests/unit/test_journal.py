@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from gpuforge_agent.journal import MOST_WAITING, KernelLog, LoggedXid, xid_in
+from gpuforge_agent.journal_mark import FILE, JournalMark
 from gpuforge_agent.sources.base import Xid
 from gpuforge_agent.sources.pci import Place, place_of
 from gpuforge_agent.witnesses import MOST_CODES, MOST_REMEMBERED, Witness, Witnesses
@@ -138,6 +139,52 @@ async def test_after_an_end_it_goes_on_where_it_was_ever_more_rarely(
     assert [record.getMessage() for record in caplog.records] == [
         "the kernel's log can't be followed: no permission"
     ], "once, however often"
+
+
+async def asked_for(folder: Path, told: Sequence[str] = (), *, began: datetime = NOW) -> str:
+    """Where an agent lets journalctl begin, before it tells so much."""
+    mark = JournalMark(folder)
+    start = await mark.begin(began)
+    for cursor in told:
+        mark.told(cursor)
+    await mark.saved()
+    return start
+
+
+async def test_the_next_agent_begins_where_all_was_told(tmp_path: Path) -> None:
+    first, later = f"--since=@{int(NOW.timestamp())}", NOW + timedelta(days=1)
+    assert await asked_for(tmp_path) == first, "what was before is nobody's"
+    assert await asked_for(tmp_path, ["s=1", "s=2", "s=3"], began=later) == first, "nothing was told yet"
+    assert await asked_for(tmp_path, began=later) == "--after-cursor=s=3"
+    await JournalMark(tmp_path).forget()
+    assert await asked_for(tmp_path, began=later) == f"--since=@{int(later.timestamp())}"
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"since":"x"}', b"\xff"])
+async def test_a_damaged_mark_is_as_none(tmp_path: Path, content: bytes) -> None:
+    await asyncio.to_thread((tmp_path / FILE).write_bytes, content)
+    assert await asked_for(tmp_path) == f"--since=@{int(NOW.timestamp())}"
+
+
+async def test_a_mark_that_cannot_be_kept_is_said_and_stops_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await asked_for(tmp_path / "gone", ["s=1"]) == f"--since=@{int(NOW.timestamp())}"
+    assert "can't be remembered" in caplog.text
+
+
+async def test_the_log_is_told_as_far_as_it_was_taken(tmp_path: Path) -> None:
+    naps, mark = Naps(), JournalMark(tmp_path)
+    log = KernelLog(shell(f"cat {shlex.quote(str(RECORDED))}"), world=naps.world, mark=mark)
+    async with following(log):
+        await naps.asked.get()
+    log.told()
+    await mark.saved()
+    assert (await asked_for(tmp_path)).startswith("--since="), "nothing was taken"
+    log.take()
+    log.told()
+    await mark.saved()
+    assert (await asked_for(tmp_path)).startswith("--after-cursor=s=d23b;i=7;")
 
 
 class Heard(KernelLog):

@@ -120,7 +120,7 @@ async def test_a_disk_that_hangs_holds_up_no_listing(tmp_path: Path, monkeypatch
         reached.set()
         released.wait()
 
-    monkeypatch.setattr("gpuforge_agent.known_gpus.os.fsync", hang)
+    monkeypatch.setattr("gpuforge_agent.state.os.fsync", hang)
     known = await known_in(tmp_path)
     known.note(Inventory(gpus=(card(0),)))
     await asyncio.to_thread(reached.wait)

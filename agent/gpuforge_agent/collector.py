@@ -327,9 +327,11 @@ class ChildCollector:
             return stopped
         if stopped.subject == SESSION:
             self._fault = fault or Fault(reason=stopped.reason, detail=_SESSION_DETAILS[stopped.reason])
+        known = self._setbacks.reason(stopped.subject) == stopped.reason
         delay = self._setbacks.note(stopped.subject, stopped.reason, self._clock())
         extra = {"subject": stopped.subject, "reason": stopped.reason, "retry_in_s": delay}
-        logger.warning("reader stopped", extra=extra)
+        # a host without a driver, or with a dead card, is as it is for months
+        logger.log(logging.DEBUG if known else logging.WARNING, "reader stopped", extra=extra)
         return stopped
 
     def _waits(self, subject: str) -> bool:

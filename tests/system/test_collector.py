@@ -335,3 +335,25 @@ def readers_of_this_process() -> set[int]:
         for child in psutil.Process().children()
         if "gpuforge_agent.reader" in " ".join(child.cmdline())
     }
+
+
+async def test_a_host_without_a_driver_is_told_once_and_again_once_it_had_one(
+    fakenvml: FakeNvml, clock: HandClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    library = fakenvml.library.with_name("later.so")
+    collector = ChildCollector(NvmlSettings(library=str(library)), clock=clock)
+    told = []
+    try:
+        for there in (False, False, False, True, False, False):
+            if there:
+                library.symlink_to(fakenvml.library)
+            else:
+                library.unlink(missing_ok=True)
+                await collector.close()
+            clock.now += 120
+            assert (await collector.inventory()).fault is None or not there
+            told.append(len([each for each in caplog.records if each.message == "reader stopped"]))
+    finally:
+        library.unlink(missing_ok=True)
+        await collector.close()
+    assert told == [1, 1, 1, 1, 2, 2]

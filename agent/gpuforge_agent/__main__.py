@@ -98,7 +98,7 @@ def _run(settings: AgentSettings) -> int:
 
     if (problem := config.key_problem(settings)) is not None:
         raise SettingsError(problem)
-    logs.configure(level=settings.log_level, form=settings.log_format)
+    logs.configure(level=settings.log_level, form=settings.log_format, journal=config.journal_stream())
     supervisor = app.Supervisor(socket=config.notify_socket(), watchdog_s=config.watchdog_s())
     asyncio.run(app.run(settings, supervisor=supervisor))
     return 0

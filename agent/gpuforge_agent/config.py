@@ -198,6 +198,11 @@ def notify_socket() -> str | None:
     return os.environ.get("NOTIFY_SOCKET") or None
 
 
+def journal_stream() -> str | None:
+    """Where systemd lets stdout or stderr lead to its journal: device and inode, None outside of a unit."""
+    return os.environ.get("JOURNAL_STREAM") or None
+
+
 def watchdog_s() -> float | None:
     """Seconds after which systemd, left without a sign of life, restarts this process; None if it won't."""
     microseconds = os.environ.get("WATCHDOG_USEC", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from contextvars import Context, ContextVar
 from datetime import UTC, datetime
@@ -19,15 +20,26 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}  # syslog(3)'s
 _COLOURS = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[31;1m", "DEBUG": "\x1b[2m"}
 
 
-def configure(*, level: LogLevel = "info", form: LogFormat = "auto", stream: TextIO | None = None) -> None:
-    """Send the root logger to `stream` (stderr): human lines on a terminal, JSON elsewhere unless told."""
+def configure(
+    *,
+    level: LogLevel = "info",
+    form: LogFormat = "auto",
+    stream: TextIO | None = None,
+    journal: str | None = None,
+) -> None:
+    """Send the root logger to `stream` (stderr): human lines on a terminal, JSON elsewhere unless told.
+
+    `journal`: systemd's JOURNAL_STREAM. Where `stream` leads there, JSON lines say their priority as well.
+    """
     out = stream or sys.stderr
     human = form == "human" or (form == "auto" and out.isatty())
     handler = logging.StreamHandler(out)
-    handler.setFormatter(HumanFormatter(colour=out.isatty()) if human else JsonFormatter())
+    as_json = JsonFormatter(priorities=journal is not None and journal == _place_of(out))
+    handler.setFormatter(HumanFormatter(colour=out.isatty()) if human else as_json)
     handler.addFilter(_carry_request_id)
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -66,6 +78,15 @@ class Seldom:
             self._wait(kind)
 
 
+def _place_of(stream: TextIO) -> str | None:
+    """As systemd.exec(5) writes it in JOURNAL_STREAM; None for what is no file."""
+    try:
+        found = os.fstat(stream.fileno())
+    except OSError:
+        return None
+    return f"{found.st_dev}:{found.st_ino}"
+
+
 def redact(text: str) -> str:
     """`text` with every API key cut back to its display prefix: the last guard, not the first."""
     return apikey.ANYWHERE.sub(lambda found: apikey.display_prefix(found[0]) + "…", text)
@@ -89,6 +110,11 @@ def _on_one_line(value: object) -> str:
 class JsonFormatter(logging.Formatter):
     """`{"at": …, "level": …, "logger": …, "event": …, …fields}` on one line."""
 
+    def __init__(self, *, priorities: bool = False) -> None:
+        """`priorities`: each line begins with sd-daemon(3)'s, which journald takes away and keeps."""
+        super().__init__()
+        self._priorities = priorities
+
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
             "at": datetime.fromtimestamp(record.created, UTC),
@@ -99,7 +125,8 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return redact(msgspec.json.encode(line, enc_hook=str).decode())
+        priority = f"<{_PRIORITIES.get(record.levelname, 6)}>" if self._priorities else ""
+        return priority + redact(msgspec.json.encode(line, enc_hook=str).decode())
 
 
 class HumanFormatter(logging.Formatter):

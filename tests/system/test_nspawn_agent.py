@@ -211,6 +211,9 @@ def test_the_life_of_an_agent(
     put_key(system)
     system.run(f"systemctl start {AGENT}")
     record_testsuite_property("start to active, s", startup_s(system, AGENT))
+    grave = f"journalctl -u {AGENT} --no-pager -p warning"
+    system.wait(lambda: "next try" in system.run(grave))  # nobody answers here
+    assert "agent started" not in system.run(grave)
     pid = system.shown(AGENT, "MainPID")
     the_key_is_its_own(system, pid)
     only_gpus_may_be_opened(system)

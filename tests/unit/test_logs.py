@@ -4,7 +4,9 @@ import asyncio
 import io
 import json
 import logging
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,6 +73,19 @@ def test_the_form_is_as_told_and_json_where_nobody_reads(form: Any, is_json: boo
     logging.getLogger("gpuforge.x").debug("not this one")
     (line,) = out.getvalue().splitlines()
     assert line.startswith("{") == is_json
+
+
+@pytest.mark.parametrize("leads_there", [True, False])
+def test_a_journal_is_told_the_priority_and_nobody_else(tmp_path: Path, leads_there: bool) -> None:
+    with (tmp_path / "stderr").open("w+") as out:
+        found = os.fstat(out.fileno())
+        journal = f"{found.st_dev}:{found.st_ino + (not leads_there)}"
+        logs.configure(level="debug", form="json", stream=out, journal=journal)
+        for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL):
+            logging.getLogger("gpuforge.x").log(level, "event")
+        out.seek(0)
+        starts = [line.partition("{")[0] for line in out]
+    assert starts == (["<7>", "<6>", "<4>", "<3>", "<2>"] if leads_there else [""] * 5)
 
 
 def test_the_request_id_is_in_every_line_of_its_request() -> None:

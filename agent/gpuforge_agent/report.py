@@ -73,7 +73,7 @@ def _figure(gpu: GpuFinding, name: str) -> Text:
     if figure is None:
         return Text(gpu.missing.get(name, "unknown"), style=DOUBTFUL)
     mark = "*" if name in gpu.caveats else ""
-    return Text(f"{figure:g} {FIGURES[name]}{mark}", style=GOOD)
+    return Text(f"{round(figure, 1):g} {FIGURES[name]}{mark}", style=GOOD)
 
 
 def _lines(finding: Finding) -> Iterator[Text]:

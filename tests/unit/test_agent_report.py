@@ -23,7 +23,7 @@ WELL = GpuFinding(
         "memory_used_mb": 71680,
         "memory_total_mb": 81559,
         "temperature_c": 72.0,
-        "power_draw_w": 410.5,
+        "power_draw_w": 410.468,  # NVML counts milliwatts
     },
     missing={},
     caveats={"memory_used_mb": "includes_reserved"},

@@ -187,9 +187,10 @@ class Spool:
             return await self._read(limit)
         self._tell("reading", None)
         waiting = [(number - self._shift, sample) for number, sample in found]
-        # some may have made room meanwhile
         waiting = [each for each in waiting if each[0] >= self._first]
-        if not waiting and (damaged := self._oldest_in_memory() - self._first) > 0:
+        if found and not waiting:  # all of them made room meanwhile
+            return await self._read(limit)
+        if not found and (damaged := self._oldest_in_memory() - self._first) > 0:
             self._damage(damaged)
             self._forget_before(self._oldest_in_memory())
         return waiting

@@ -94,6 +94,7 @@ class Disk:
     """The write(2) of a disk that hangs while it is held."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self._monkeypatch = monkeypatch
         self._write = os.write
         self._free = threading.Event()
         self._free.set()
@@ -103,11 +104,13 @@ class Disk:
         monkeypatch.setattr("gpuforge_agent.segments.os.write", self._held)
 
     def hold(self) -> None:
-        """Whoever writes from now on hangs."""
+        """Whoever writes from now on hangs, and is soon known to: only then, however busy this machine is."""
+        self._monkeypatch.setattr("gpuforge_agent.spool.HANG_S", 0.01)
         self._free.clear()
 
     def let_go(self) -> None:
         """It answers again."""
+        self._monkeypatch.setattr("gpuforge_agent.spool.HANG_S", 60.0)
         self._free.set()
 
     def opened(self) -> SpoolFiles:
@@ -167,7 +170,6 @@ HANGS = "the disk of the queue fails at writing, samples wait in memory: it does
 @pytest.fixture
 async def spool(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Spool]:
     """On that disk, with room for 20 in memory, of which 5 stay at hand."""
-    monkeypatch.setattr("gpuforge_agent.spool.HANG_S", 0.01)
     monkeypatch.setattr("gpuforge_agent.spool.AT_HAND", 5)
     spool = Spool(20, disk.opened)
     yield spool

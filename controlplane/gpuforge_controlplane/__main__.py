@@ -12,7 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from gpuforge_controlplane.config import ControlPlaneSettings, read_settings
+from gpuforge_controlplane.config import ControlPlaneSettings, journal_stream, read_settings
 from gpuforge_shared import logs
 from gpuforge_shared.errors import GPUForgeError, root_of
 from gpuforge_shared.imports import no_garbage
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = read_settings(file=asked.config, flags=flags_of(asked))
     except SettingsError as error:
         return _say(str(error), USAGE)
-    logs.configure(level=settings.log_level, form=settings.log_format)
+    logs.configure(level=settings.log_level, form=settings.log_format, journal=journal_stream())
     command: Callable[[ControlPlaneSettings, argparse.Namespace], Awaitable[int]] = asked.command
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:

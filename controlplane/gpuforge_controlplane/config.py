@@ -108,3 +108,8 @@ def read_settings(
     return load(
         ControlPlaneSettings, file=file, environ=os.environ if environ is None else environ, flags=flags
     )
+
+
+def journal_stream() -> str | None:
+    """Where systemd lets stdout or stderr lead to its journal: device and inode, None outside of a unit."""
+    return os.environ.get("JOURNAL_STREAM") or None

@@ -108,6 +108,17 @@ async def test_a_shells_few_open_files_do_not_limit_connections(migrated_databas
             writer.close()
 
 
+@ON_SQLITE
+async def test_systemds_journal_is_told_the_priority_of_a_line(migrated_database_url: str) -> None:
+    as_systemd = ("sh", "-c", 'JOURNAL_STREAM=$(stat -Lc %d:%i /proc/self/fd/2) exec "$@"', "sh")
+    env = {**environment("", ""), "GPUFORGE_DATABASE_URL": migrated_database_url}
+    serve = ("gpuforge_controlplane", "serve", "--port", "0")
+    async with process(*serve, env=env, within=as_systemd) as server:
+        assert server.stderr
+        async with asyncio.timeout(20):
+            assert (await server.stderr.readline()).startswith(b'<6>{"at":')
+
+
 async def _refused(port: int) -> None:
     """Until nobody listens."""
     async with asyncio.timeout(20):

@@ -114,13 +114,17 @@ class Spool:
     async def run(self) -> None:
         """Take the disk along until cancelled."""
         while self._open is not None:
+            await (
+                self._catch_up()
+            )  # at once: what an earlier life left waits even where no GPU is read in this one
             await self._behind.wait()
             self._behind.clear()
-            await self._catch_up()
 
     async def sync(self) -> None:
         """Put on the disk itself what waits. Beside all else: a disk under load takes its time."""
         files = self._files
+        if files is None:
+            self._behind.set()  # to be tried again, whether there are samples or not
         if files is None or not len(self):
             return
         try:

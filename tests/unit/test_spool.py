@@ -230,6 +230,36 @@ async def test_who_runs_it_takes_the_disk_along(disk: Disk, spool: Spool, told: 
     assert numbers(await (await reopened(disk)).peek(10)) == [0, 1]
 
 
+@pytest.mark.parametrize("comes_late", [False, True], ids=["at once", "with the folder"])
+async def test_what_an_earlier_life_left_waits_though_nothing_is_read_in_this_one(
+    disk: Disk, spool: Spool, told: Told, comes_late: bool
+) -> None:
+    earlier = await reopened(disk)
+    earlier.append(sample(0))
+    await earlier.close()
+    if comes_late:
+        disk.fault = OSError(errno.EROFS, os.strerror(errno.EROFS))
+    opened = asyncio.Event()
+    loop, adopted = asyncio.get_running_loop(), disk.opened
+
+    def seen() -> SpoolFiles:
+        files = adopted()
+        loop.call_soon_threadsafe(opened.set)
+        return files
+
+    spool._open = seen
+    running = asyncio.create_task(spool.run())
+    if comes_late:
+        assert "Read-only" in await told.next()
+        disk.fault = None
+        await spool.sync()
+    async with asyncio.timeout(20):
+        await opened.wait()
+    running.cancel()
+    await spool._catch_up()
+    assert numbers(await spool.peek(10)) == [0]
+
+
 async def test_killed_while_its_disk_hangs_it_goes_on_from_what_the_disk_knew(
     disk: Disk, spool: Spool, told: Told
 ) -> None:

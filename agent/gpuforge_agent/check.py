@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import stat
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,6 @@ from gpuforge_agent.asking import ControlPlaneFinding, ask
 from gpuforge_agent.config import AgentSettings, Examined
 from gpuforge_agent.doctor import Devices, Finding, StateFolder
 from gpuforge_agent.known_gpus import KnownGpus
-from gpuforge_agent.segments import put_on_disk
 from gpuforge_agent.sources.base import GpuIdentity, Health, Inventory, Reading
 from gpuforge_client.rest import RestClient
 from gpuforge_shared.aside import aside
@@ -106,14 +106,20 @@ class _Seen:
     health: Sequence[Health]
 
 
-async def check(examined: Examined, *, clock: Clock = utc_now, dev: Path = Path("/dev")) -> Report:
+async def check(
+    examined: Examined, *, clock: Clock = utc_now, dev: Path = Path("/dev"), proc: Path = Path("/proc")
+) -> Report:
     """Read every GPU once and ask the control plane; nothing is registered or stored."""
     settings, folder = examined.settings, await _state(examined.settings)
+    held_up = _held_up(folder.holder, proc)
     way = RestClient(settings.control_plane_url)
     control_plane, address = await asyncio.gather(ask(examined, clock), way.local_address())
     this = host.describe(settings.hostname)
     seen = await _see(this.hostname, settings)
     gpus = _findings(seen.inventory, seen.readings)
+    if held_up & _held_up(folder.holder, proc):  # still
+        trouble = f"the agent (process {folder.holder}) waits for its disk"
+        folder = replace(folder, trouble=trouble, disk_at_fault=True)
     return Report(
         hostname=this.hostname,
         settings_file=None if examined.file is None else str(examined.file),
@@ -180,7 +186,6 @@ def _looked_into(folder: Path) -> StateFolder:
         if not (there.is_dir() and os.access(there, os.R_OK | os.W_OK | os.X_OK)):
             return StateFolder(path=str(folder), trouble=f"this user can't write in {there}")
         waiting, losses, size = spool_files.backlog(folder / "queue")
-        put_on_disk([*folder.glob("queue/*")])  # changes nothing, and tells whether the disk still takes it
         return StateFolder(
             path=str(folder),
             holder=state.holder(folder),
@@ -193,6 +198,21 @@ def _looked_into(folder: Path) -> StateFolder:
         )
     except OSError as error:
         return StateFolder(path=str(folder), trouble=str(error))
+
+
+def _held_up(pid: str | None, proc: Path) -> set[str]:
+    """The threads of that process that wait for a disk, proc(5)'s state D.
+
+    Whoever writes to a disk that hangs can't be killed, a check no less: so look at the agent, which does.
+    """
+    if pid is None:
+        return set()
+    held_up = set()
+    with contextlib.suppress(OSError):
+        for task in (proc / pid / "task").iterdir():
+            if (task / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "D":
+                held_up.add(task.name)
+    return held_up
 
 
 def _findings(inventory: Inventory, readings: Iterable[Reading]) -> list[GpuFinding]:

@@ -17,8 +17,11 @@ from aiohttp import ClientSession, web
 
 from gpuforge_agent import app, state
 from gpuforge_agent.app import Supervisor, run_until
+from gpuforge_agent.check import Report
 from gpuforge_agent.check import check as doctored
 from gpuforge_agent.config import Examined
+from gpuforge_agent.doctor import Finding
+from gpuforge_agent.state import claimed
 from tests.fake_control_plane import KEY, FakeControlPlane, problem
 from tests.running_agent import GPUS, START, RunningAgent, environment, process
 
@@ -420,31 +423,51 @@ async def test_check_says_that_the_key_is_refused(plane: FakeControlPlane) -> No
     assert (status, report["control_plane"]["key"]) == (4, "refused")
 
 
+def state_found(report: Report) -> Finding:
+    (found,) = [each for each in report.findings if each.subject == "state"]
+    return found
+
+
 async def test_check_does_not_wait_for_a_disk_that_hangs_and_says_so(
     plane: FakeControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gpuforge_agent.check.DISK_S", 0.05)
     released = threading.Event()
-    monkeypatch.setattr("gpuforge_agent.check.put_on_disk", lambda _: released.wait())
+    monkeypatch.setattr("gpuforge_agent.check.spool_files.backlog", lambda _: released.wait())
     settings = RunningAgent(plane.url, KEY, state_dir=str(tmp_path)).settings
     try:
         report = await doctored(Examined(settings=settings))
     finally:
         released.set()
-    (found,) = [each for each in report.findings if each.subject == "state"]
+    found = state_found(report)
     assert (found.level, report.exit_status) == ("failure", 5)
     assert "does not answer" in found.words
     assert "dmesg" in (found.next_step or "")
 
 
+@pytest.mark.parametrize(("state", "level"), [("D", "failure"), ("S", "ok")])
+async def test_check_says_that_the_agent_waits_for_its_disk(
+    plane: FakeControlPlane, tmp_path: Path, state: str, level: str
+) -> None:
+    proc = tmp_path / "proc"
+    task = proc / str(os.getpid()) / "task" / "7"
+    await asyncio.to_thread(task.mkdir, parents=True)
+    await asyncio.to_thread((task / "stat").write_text, f"7 (a (name) D) {state} 1 7")
+    async with claimed(tmp_path):
+        settings = RunningAgent(plane.url, KEY, state_dir=str(tmp_path), queue_mib=1).settings
+        found = state_found(await doctored(Examined(settings=settings), proc=proc))
+    assert found.level == level
+    assert ("waits for its disk" in found.words) == (state == "D")
+
+
 async def test_check_tells_a_disk_that_is_read_only_from_a_folder_that_is_others(
     plane: FakeControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = os.statvfs(tmp_path)
-    read_only = os.statvfs_result([*found[:8], found.f_flag | os.ST_RDONLY, found.f_namemax])
+    mounted = os.statvfs(tmp_path)
+    read_only = os.statvfs_result([*mounted[:8], mounted.f_flag | os.ST_RDONLY, mounted.f_namemax])
     monkeypatch.setattr("gpuforge_agent.check.os.statvfs", lambda _: read_only)
     settings = RunningAgent(plane.url, KEY, state_dir=str(tmp_path)).settings
     report = await doctored(Examined(settings=settings))
-    (state_found,) = [each for each in report.findings if each.subject == "state"]
-    assert "mounted read-only" in state_found.words
-    assert "dmesg" in (state_found.next_step or "")
+    found = state_found(report)
+    assert "mounted read-only" in found.words
+    assert "dmesg" in (found.next_step or "")

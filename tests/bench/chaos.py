@@ -100,6 +100,7 @@ class Witness:
     def __init__(self, target: str) -> None:
         self._target = target
         self.acknowledged: set[tuple[int, datetime]] = set()  # by the id of the GPU
+        self.something = asyncio.Event()  # was acknowledged
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
@@ -134,6 +135,7 @@ class Witness:
             assert not told["rejected"], told
             for each in msgspec.json.decode(body)["metrics"]:
                 self.acknowledged.add((each["gpu_id"], datetime.fromisoformat(each["recorded_at"])))
+            self.something.set()
         return web.Response(body=content, status=status, content_type=kind)
 
 
@@ -193,6 +195,7 @@ async def chaos(folder: Path, seconds: float, seed: int) -> Outcome:
         ends.callback(over.set)
         names = asyncio.create_task(asyncio.to_thread(keep_names, state / "queue", folder / "kept", over))
         await agent.start()
+        await witness.something.wait()  # on a busy machine no life of seconds may come that far
         began = time.monotonic()
         while time.monotonic() < began + seconds:
             await asyncio.sleep(draw.uniform(0.1, 4.0))

@@ -1,10 +1,11 @@
 """A page of the dashboard in a real browser, and what must hold of it whatever a test does."""
 
+import asyncio
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from playwright.async_api import ConsoleMessage, Locator, Page, expect
+from playwright.async_api import ConsoleMessage, Locator, Page, Route, expect
 
 from gpuforge_shared.clock import utc_now
 from tests.api.harness import Plane, WallClock
@@ -102,6 +103,19 @@ class Screen:
         await toast.evaluate("toast => toast.style.visibility = ''")
         await toast.get_by_role("button", name="Dismiss").click(timeout=3_000)
         await expect(toast).to_have_count(0)
+
+    async def hold(self, address: str) -> tuple[asyncio.Event, asyncio.Event]:
+        """Let a POST there wait for the second event; the first says that one does."""
+        sent, may_go = asyncio.Event(), asyncio.Event()
+
+        async def late(route: Route) -> None:
+            if route.request.method == "POST":
+                sent.set()
+                await may_go.wait()
+            await route.continue_()
+
+        await self.page.route(address, late)
+        return sent, may_go
 
     def button(self, name: str) -> Locator:
         return self.page.get_by_role("button", name=name, exact=True)

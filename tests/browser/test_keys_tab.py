@@ -1,8 +1,6 @@
 """API keys in the browser: made and shown once, revoked by typing the label."""
 
-import asyncio
-
-from playwright.async_api import Route, expect
+from playwright.async_api import expect
 
 from tests.browser.screen import Screen
 
@@ -36,15 +34,7 @@ async def test_a_key_is_shown_once_and_revoked_by_its_name(screen: Screen) -> No
 
 async def test_a_key_that_is_being_made_is_not_lost_to_a_hasty_escape(screen: Screen) -> None:
     await screen.open_as_admin("keys")
-    sent, may_come = asyncio.Event(), asyncio.Event()
-
-    async def late(route: Route) -> None:
-        if route.request.method == "POST":
-            sent.set()
-            await may_come.wait()
-        await route.continue_()
-
-    await screen.page.route("**/api/api-keys*", late)
+    sent, may_come = await screen.hold("**/api/api-keys*")
     await screen.button("Generate key").click()
     await screen.page.get_by_label("Label").fill("prod ingestor")
     await screen.dialog().get_by_role("button", name="Generate key").click()

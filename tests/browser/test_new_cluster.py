@@ -1,8 +1,6 @@
 """A cluster made in the page, the key of its agents shown once, and what brings an agent onto a host."""
 
-import asyncio
-
-from playwright.async_api import Route, expect
+from playwright.async_api import expect
 
 from tests.api.work import Work
 from tests.browser.screen import MISPLACED, Screen
@@ -40,15 +38,7 @@ async def test_a_newcomer_makes_a_cluster_and_its_agents_come(screen: Screen) ->
 
 async def test_a_key_of_agents_is_not_lost_to_haste(screen: Screen) -> None:
     await screen.open_as_admin("fleet")
-    sent, may_come = asyncio.Event(), asyncio.Event()
-
-    async def late(route: Route) -> None:
-        if route.request.method == "POST":
-            sent.set()
-            await may_come.wait()
-        await route.continue_()
-
-    await screen.page.route("**/api/clusters", late)
+    sent, may_come = await screen.hold("**/api/clusters")
     await screen.button("New cluster").click()
     await screen.dialog().get_by_label("Name").fill("east")
     await screen.dialog().get_by_role("button", name="Create cluster").click()

@@ -104,12 +104,12 @@ class Screen:
         await toast.get_by_role("button", name="Dismiss").click(timeout=3_000)
         await expect(toast).to_have_count(0)
 
-    async def hold(self, address: str) -> tuple[asyncio.Event, asyncio.Event]:
-        """Let a POST there wait for the second event; the first says that one does."""
+    async def hold(self, address: str, method: str = "POST") -> tuple[asyncio.Event, asyncio.Event]:
+        """Let such a request wait for the second event; the first says that one does."""
         sent, may_go = asyncio.Event(), asyncio.Event()
 
         async def late(route: Route) -> None:
-            if route.request.method == "POST":
+            if route.request.method == method:
                 sent.set()
                 await may_go.wait()
             await route.continue_()

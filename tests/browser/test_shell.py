@@ -125,6 +125,36 @@ async def test_the_palette_goes_anywhere_by_keyboard(open_screen: OpenScreen) ->
     await expect(screen.page.get_by_role("heading", name="Overview", level=1)).to_be_visible()
 
 
+async def test_the_filter_is_gone_to_once_it_is_there(screen: Screen) -> None:
+    asked, may_come = await screen.hold("**/assets/keys-*.js", "GET")
+    await screen.open_as_admin("keys")
+    await asked.wait()
+    await screen.page.keyboard.press("/")
+    await expect(screen.dialog()).to_have_count(0)
+    may_come.set()
+    await expect(screen.page.get_by_label("Filter keys")).to_be_focused()
+    asked, may_come = await screen.hold("**/api/openapi.json", "GET")
+    await screen.page.get_by_role("link", name="API reference").click()
+    await asked.wait()
+    await expect(screen.page.get_by_role("heading", name="API reference", level=1)).to_be_visible()
+    await screen.page.keyboard.press("/")
+    await expect(screen.dialog()).to_have_count(0)
+    may_come.set()
+    await expect(screen.page.get_by_label("Filter endpoints")).to_be_focused()
+
+
+async def test_where_there_is_no_filter_the_palette_is_gone_to(screen: Screen) -> None:
+    asked, may_come = await screen.hold("**/assets/overview-*.js", "GET")
+    await screen.open_as_admin()
+    await asked.wait()
+    await screen.page.keyboard.press("/")
+    await expect(screen.dialog()).to_have_count(0)
+    may_come.set()
+    await expect(screen.page.get_by_role("dialog", name="Go to")).to_be_visible()
+    await screen.page.keyboard.press("/")
+    await expect(screen.page.get_by_role("combobox")).to_have_value("/")
+
+
 async def test_the_palette_finds_what_is_not_among_the_newest(screen: Screen) -> None:
     work = Work(plane=screen.plane)
     cluster = await work.cluster(4)

@@ -5,6 +5,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { reachable } from "./api/client";
 import { key, refused } from "./api/session";
 import { Confirmations, Toasts } from "./components/dialog";
+import { goToFilter } from "./components/filter";
 import { Icon } from "./components/icon";
 import { Palette } from "./components/palette";
 import { Account, learnWho, SignIn } from "./components/signin";
@@ -14,7 +15,7 @@ import { palette } from "./state/dialogs";
 import { link } from "./state/link";
 import { asked, beyond, known, LIMITS } from "./state/targets";
 import { TABS, type Module, type Tab } from "./tabs";
-import { stillness, switchTheme, theme } from "./theme/theme";
+import { switchTheme, theme } from "./theme/theme";
 import { href, tabName } from "./url/route";
 
 effect(() => {
@@ -142,12 +143,8 @@ export function onKey(event: KeyboardEvent): void {
     palette.value = !palette.value;
     return;
   }
-  const typing = (event.target as Element).closest("input, textarea, select, [contenteditable]");
-  if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  const typing = (event.target as Element).closest("input, textarea, select, [contenteditable], dialog");
+  if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
-  const filter = document.querySelector<HTMLInputElement>("main input[type=search]");
-  if (filter) {
-    filter.focus();
-    filter.scrollIntoView({ block: "nearest", behavior: stillness.matches ? "auto" : "smooth" });
-  } else palette.value = true;
+  goToFilter();
 }

@@ -1,5 +1,6 @@
 /** Who holds what: a strip of GPUs for each running job, how many of them do nothing, and what that has cost. */
 import { call } from "../api/client";
+import { Filter } from "../components/filter";
 import { Panel, Segments, Status } from "../components/parts";
 import { Empty, NoFleet } from "../components/states";
 import { Table, type Column } from "../components/table";
@@ -44,7 +45,7 @@ export function View() {
     <>
       <Gap held={held} />
       <div class="toolbar">
-        <input type="search" class="filter" placeholder="Filter by job or tenant" aria-label="Filter jobs" value={q} onInput={(event) => at.set({ q: event.currentTarget.value })} />
+        <Filter label="Filter jobs" placeholder="Filter by job or tenant" value={q} onInput={(typed) => at.set({ q: typed })} />
         <Segments label="Which jobs" options={[["all", "All"], ["idle", "With idle GPUs"]]} value={show} onChange={(value) => at.set({ show: value })} />
         <div class="grow" />
         <ul class="key" aria-label="What the strips show"><li><i class="cell load" />working</li><li><i class="cell idle" />lent but idle</li><li><i class="cell fault" />faulty</li><li><i class="cell unknown" />no telemetry</li></ul>

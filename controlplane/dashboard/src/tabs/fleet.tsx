@@ -1,4 +1,5 @@
 /** The fleet: its map by any figure and grouping, its table twin, and a node with its GPUs in a drawer. */
+import { Filter } from "../components/filter";
 import { useMemo } from "preact/hooks";
 import { mayOperate } from "../api/session";
 import { Icon } from "../components/icon";
@@ -60,7 +61,7 @@ function Inside({ all }: { all: Fleet }) {
   return (
     <>
       <div class="toolbar">
-        <input type="search" class="filter" placeholder="Host, model, tenant or job" aria-label="Filter GPUs" value={q} onInput={(event) => at.set({ q: event.currentTarget.value })} />
+        <Filter label="Filter GPUs" placeholder="Host, model, tenant or job" value={q} onInput={(typed) => at.set({ q: typed })} />
         <Select label="Cluster" options={options} value={String(cluster ?? "")} onChange={(id) => at.set({ cluster: id ? Number(id) : null })} />
         {view === "map" && <Select label="Group" options={GROUPS} value={group} onChange={(value) => at.set({ group: value })} />}
         <Chips value={show} of={shown} onChange={(value) => at.set({ show: value })} />

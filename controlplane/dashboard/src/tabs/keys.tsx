@@ -1,4 +1,5 @@
 /** API keys: made and shown once, listed, revoked by typing the label. */
+import { Filter } from "../components/filter";
 import { useState } from "preact/hooks";
 import { call, demo } from "../api/client";
 import type { KeyCreated, KeyRecord } from "../api/schema";
@@ -32,8 +33,7 @@ export function View() {
   return (
     <>
       <div class="toolbar">
-        <input type="search" class="filter" placeholder="Filter by label or prefix" aria-label="Filter keys" value={q}
-          onInput={(event) => at.set({ q: event.currentTarget.value })} />
+        <Filter label="Filter keys" placeholder="Filter by label or prefix" value={q} onInput={(typed) => at.set({ q: typed })} />
         <Segments label="Which keys" options={SHOWN} value={show} onChange={(value) => at.set({ show: value })} />
         <div class="grow" />
         {may("admin") && <button class="button primary" onClick={() => setMaking(true)}><Icon name="plus" />Generate key</button>}

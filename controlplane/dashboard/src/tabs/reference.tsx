@@ -1,4 +1,5 @@
 /** The API reference, drawn from the route table's own description; a pasted key fills every curl, here alone. */
+import { Filter } from "../components/filter";
 import { signal } from "@preact/signals";
 import { useState } from "preact/hooks";
 import { call } from "../api/client";
@@ -30,8 +31,7 @@ function Reference({ document }: { document: Document }) {
   return (
     <div class="reference">
       <div class="toolbar">
-        <input type="search" class="filter" placeholder="Filter endpoints" aria-label="Filter endpoints" value={at.values.value.q}
-          onInput={(event) => at.set({ q: event.currentTarget.value })} />
+        <Filter label="Filter endpoints" placeholder="Filter endpoints" value={at.values.value.q} onInput={(typed) => at.set({ q: typed })} />
         <span class="muted">{found.length} of {document.endpoints.length} endpoints</span>
         <div class="grow" />
         <a class="link-text" href="api/openapi.json" target="_blank" rel="noreferrer">OpenAPI 3.1 document</a>

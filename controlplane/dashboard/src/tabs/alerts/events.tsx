@@ -1,4 +1,5 @@
 /** Alert events: active first; acknowledged here, silenced from here. */
+import { Filter } from "../../components/filter";
 import { useState } from "preact/hooks";
 import { call } from "../../api/client";
 import type { EventRecord, RuleRecord } from "../../api/schema";
@@ -28,7 +29,7 @@ export function Events({ at }: { at: AlertsPlace }) {
     <>
       {events.data.value && <Sums of={events.data.value} rules={rules} />}
       <div class="toolbar">
-        <input type="search" class="filter" placeholder="Filter by subject or message" aria-label="Filter events" value={q} onInput={(input) => at.set({ q: input.currentTarget.value })} />
+        <Filter label="Filter events" placeholder="Filter by subject or message" value={q} onInput={(typed) => at.set({ q: typed })} />
         <Segments label="State" options={[["active", "Active"], ["resolved", "Resolved"], ["all", "All"]]} value={state} onChange={(value) => at.set({ state: value })} />
         <Select label="Severity" options={[["all", "All severities"], ...SEVERITIES.map((each) => [each, each] as const)]} value={severity} onChange={(value) => at.set({ severity: value })} />
         <Select label="Rule" options={[["", "All rules"], ...(rules ?? []).map((each) => [String(each.id), ruleName(each.rule_type)] as const)]} value={String(rule ?? "")} onChange={(value) => at.set({ rule: value ? Number(value) : null })} />

@@ -2,6 +2,7 @@
 import { call } from "../../api/client";
 import type { InvoiceRecord } from "../../api/schema";
 import { mayOperate } from "../../api/session";
+import { Filter } from "../../components/filter";
 import { Icon } from "../../components/icon";
 import { Panel, Segments, Status, type MarkKind } from "../../components/parts";
 import { Empty, Loaded } from "../../components/states";
@@ -22,7 +23,7 @@ export function Invoices({ at }: { at: BillingPlace }) {
     <Panel title="Invoices" class="fills" note={invoices.data.value && counted(invoices.data.value.length, "invoice")}
       actions={mayOperate() && <button class="button primary" onClick={() => at.set({ issue: tenant ?? tenants?.[0]?.id ?? 0 })}><Icon name="plus" />Issue invoice</button>}>
       <div class="toolbar pad-x">
-        <input type="search" class="filter" placeholder="Filter by number or tenant" aria-label="Filter invoices" value={q} onInput={(event) => at.set({ q: event.currentTarget.value })} />
+        <Filter label="Filter invoices" placeholder="Filter by number or tenant" value={q} onInput={(typed) => at.set({ q: typed })} />
         <Segments label="Status" options={[["all", "All"], ["pending", "Pending"], ["overdue", "Overdue"], ["paid", "Paid"], ["void", "Void"]]} value={status} onChange={(value) => at.set({ status: value })} />
         {tenant !== null && <button class="chip" aria-pressed={true} onClick={() => at.set({ tenant: null })}>{nameOf(tenants, tenant, "tenant")}<Icon name="close" /></button>}
       </div>

@@ -1,5 +1,6 @@
 /** What is lost, with its evidence: idle GPUs that jobs hold, metered against billed, usage that no invoice takes. */
 import type { BillingGap, IdleGpu, Leakage, SilentGpu, UnderusedTenant } from "../../api/schema";
+import { Filter } from "../../components/filter";
 import { Figure, Panel, Status } from "../../components/parts";
 import { Empty, FiguresSkeleton, Loaded } from "../../components/states";
 import { Table, type Column } from "../../components/table";
@@ -48,7 +49,7 @@ function IdlePanel({ told, at }: { told: Leakage; at: BillingPlace }) {
   const more = told.totals.idle_gpus - told.idle_gpus.length;
   return (
     <Panel title="Held and idle" class="fills" note={`Under 10 % on average from ${clock(told.window_start)} to ${clock(told.window_end)}, and held all that time${more > 0 ? `. The dearest ${count(told.idle_gpus.length)} of ${count(told.totals.idle_gpus)}` : ""}`}
-      actions={<input type="search" class="filter" placeholder="Host, job, tenant or type" aria-label="Filter idle GPUs" value={q} onInput={(event) => at.set({ q: event.currentTarget.value })} />}>
+      actions={<Filter label="Filter idle GPUs" placeholder="Host, job, tenant or type" value={q} onInput={(typed) => at.set({ q: typed })} />}>
       {rows.length ? <Table label="Idle GPUs" columns={IDLE} rows={rows} rowKey={(gpu) => gpu.gpu_id} order={order} onOrder={(idle) => at.set({ idle })} />
         : told.idle_gpus.length ? <Empty title="No idle GPU fits this filter" />
         : <Empty title="No GPU that a job holds lies idle">{told.no_telemetry.length ? "" : "Whatever is held was used in the last half hour, or is held for less than that."}</Empty>}

@@ -3,6 +3,7 @@ import { call } from "../../api/client";
 import type { JobRecord } from "../../api/schema";
 import { isTenant, may } from "../../api/session";
 import { named } from "../../components/brief";
+import { Filter } from "../../components/filter";
 import { Icon } from "../../components/icon";
 import { Figure, Panel, Segments, Select, Status } from "../../components/parts";
 import { Empty, Loaded } from "../../components/states";
@@ -83,7 +84,7 @@ function List() {
   return (
     <>
       <div class="toolbar">
-        <input type="search" class="filter" placeholder="Filter by name, reason, submitter" aria-label="Filter jobs" value={q} onInput={(event) => at.set({ q: event.currentTarget.value })} />
+        <Filter label="Filter jobs" placeholder="Filter by name, reason, submitter" value={q} onInput={(typed) => at.set({ q: typed })} />
         <Segments label="Status" options={[["all", "All"], ...STATUSES.map((each) => [each, title(each)] as const)]} value={status} onChange={(value) => at.set({ status: value })} />
         <Choice label="Cluster" none="All clusters" of={clusters} value={cluster} onChange={(id) => at.set({ cluster: id })} />
         {!isTenant() && <Choice label="Tenant" none="All tenants" of={tenants} value={tenant} onChange={(id) => at.set({ tenant: id })} />}

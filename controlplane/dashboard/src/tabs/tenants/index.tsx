@@ -1,6 +1,7 @@
 /** Tenants: quota against use, made, changed and deleted; budget and usage in a drawer. */
 import type { TenantRecord } from "../../api/schema";
 import { mayOperate } from "../../api/session";
+import { Filter } from "../../components/filter";
 import { Icon } from "../../components/icon";
 import { Bar, Figure, Panel, Select, Status } from "../../components/parts";
 import { Empty, Loaded } from "../../components/states";
@@ -31,7 +32,7 @@ export function View() {
     <>
       {tenants.data.value && <Sums of={tenants.data.value} />}
       <div class="toolbar">
-        <input type="search" class="filter" placeholder="Filter by name or e-mail" aria-label="Filter tenants" value={q} onInput={(event) => at.set({ q: event.currentTarget.value })} />
+        <Filter label="Filter tenants" placeholder="Filter by name or e-mail" value={q} onInput={(typed) => at.set({ q: typed })} />
         <Select label="Plan" options={[["all", "All plans"], ...PLANS.map((each) => [each, each] as const)]} value={plan} onChange={(value) => at.set({ plan: value })} />
         <div class="grow" />
         {mayOperate() && <button class="button primary" onClick={() => at.set({ create: true })}><Icon name="plus" />Create tenant</button>}

@@ -40,7 +40,8 @@ from gpuforge_controlplane.services.owned import OwnedGpus
 from gpuforge_controlplane.services.payments import PaymentDesk
 from gpuforge_controlplane.services.sample import SampleFleet
 from gpuforge_controlplane.services.together import Together
-from gpuforge_controlplane.storage.database import Database, schema_revision, throwaway
+from gpuforge_controlplane.storage.database import Database, schema_revision
+from gpuforge_controlplane.storage.throwaway import throwaway
 from gpuforge_shared.clock import Clock, utc_now
 
 _log = logging.getLogger(__name__)

@@ -7,8 +7,9 @@ from sqlalchemy import select
 
 from gpuforge_controlplane.config import read_settings
 from gpuforge_controlplane.services.sample import SampleFleet
-from gpuforge_controlplane.storage.database import Database, throwaway
+from gpuforge_controlplane.storage.database import Database
 from gpuforge_controlplane.storage.schema import gpus
+from gpuforge_controlplane.storage.throwaway import throwaway
 from gpuforge_shared.settings import SettingsError
 from tests.api.conftest import Serve
 from tests.api.harness import ON_SQLITE, WallClock, build_site

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from gpuforge_controlplane.storage import alert_schema, billing_schema, health_schema, rollup_schema, schema
 from gpuforge_controlplane.storage.grouping import Grouped
 from gpuforge_shared.errors import Unavailable
 
@@ -159,21 +157,6 @@ class Database:
 
 
 _FORMS = "GPUForge runs on sqlite+aiosqlite:///PATH or postgresql+asyncpg://USER@HOST/NAME"
-
-
-@asynccontextmanager
-async def throwaway(prefix: str) -> AsyncIterator[Database]:
-    """An empty SQLite database of today's schema in a folder of its own, removed at the end."""
-    with tempfile.TemporaryDirectory(prefix=prefix) as folder:
-        database = Database(f"sqlite+aiosqlite:///{folder}/gpuforge.db")
-        try:
-            async with database.write() as connection:
-                # they share their metadata, but only when all are imported
-                for tables in (schema, billing_schema, alert_schema, health_schema, rollup_schema):
-                    await connection.run_sync(tables.metadata.create_all)
-            yield database
-        finally:
-            await database.close()
 
 
 def parse_url(url: str) -> URL:

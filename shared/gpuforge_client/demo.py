@@ -229,7 +229,10 @@ class _Demo:
             name="the control plane",
             module="gpuforge_controlplane",
             arguments=arguments,
-            settings={},
+            settings={
+                "GPUFORGE_NOTIFY_SECRET": self._folder.notify_secret(),
+                "GPUFORGE_NOTIFY_ALLOW_NETWORKS": "127.0.0.0/8",  # a receiver to try webhooks on is here, too
+            },
             folder=self._folder.path,
             log=self._folder.log("control-plane"),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,13 @@ class DemoFolder:
 
     def cluster_key(self, cluster: str) -> Path:
         return self.path / f"cluster-{cluster}.key"
+
+    def notify_secret(self) -> str:
+        """Made when it is first asked for, and kept: channels sealed with another could not be opened."""
+        file = self.path / "notify.secret"
+        if not file.exists():
+            write_key(file, secrets.token_hex(32))
+        return file.read_text(encoding="ascii").strip()
 
     def log(self, name: str) -> Path:
         return self.path / "logs" / f"{name}.log"
@@ -82,7 +90,7 @@ def _hold(lock: int, path: Path, url: str) -> None:
 
 
 def write_key(file: Path, raw: str) -> None:
-    """Keep a raw key for its owner's eyes alone; the file is there whole or not at all."""
+    """Keep a raw key or other secret for its owner's eyes alone; the file is there whole or not at all."""
     fresh = file.with_name(file.name + ".new")
     fresh.unlink(missing_ok=True)
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:

@@ -93,9 +93,12 @@ def running(data: Path, port: int) -> Iterator[Demo]:
         demo.process.communicate()
 
 
-def answer(port: int, path: str, key: str) -> Any:
+def answer(port: int, path: str, key: str, body: dict[str, Any] | None = None) -> Any:
+    """What a GET answers; a POST of that body, if there is one."""
     request = urllib.request.Request(
-        f"http://127.0.0.1:{port}{path}", headers={"Authorization": f"Bearer {key}"}
+        f"http://127.0.0.1:{port}{path}",
+        None if body is None else json.dumps(body).encode(),
+        {"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=END_S) as response:
         return json.load(response)
@@ -116,6 +119,9 @@ def test_a_demo_from_its_first_start_to_kill_9(tmp_path: Path, free_port: int) -
         assert f"http://127.0.0.1:{free_port}\n" in demo.said
         clusters = answer(free_port, "/api/clusters", demo.key)
         assert [(each["status"], each["gpu_count"]) for each in clusters] == [("active", 8)] * 3
+        hook = {"name": "mine", "type": "webhook", "url": "http://127.0.0.1:9/hook"}
+        assert answer(free_port, "/api/alerts/channels", demo.key, hook)["signing_secret"]
+        secret = (data / "notify.secret").read_text()
         assert f"a demo runs on {data} already" in refused("--port", "1", "--data", str(data))
         taken = refused("--port", str(free_port), "--data", str(tmp_path / "other"))
         offered = re.search(r"gpuforge demo --port (\d+)\n +make demo PORT=(\d+)", taken)
@@ -131,6 +137,7 @@ def test_a_demo_from_its_first_start_to_kill_9(tmp_path: Path, free_port: int) -
 
     with running(data, free_port) as demo:
         assert demo.key == first_key
+        assert (data / "notify.secret").read_text() == secret
         signal.pidfd_send_signal(demo.children()["A6000"], signal.SIGKILL)
         demo.until("the agent of lab ended (SIGKILL); the last lines of")
         demo.until("It was started again.")

@@ -56,9 +56,8 @@ class Demo:
         found = {}
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
             words = Path(f"/proc/{child}/cmdline").read_text().split("\0")
-            called = (
-                Path(f"/proc/{child}/comm").read_text().strip()
-            )  # of a copy: its command line is the demo's
+            # of a copy: its command line is the demo's
+            called = Path(f"/proc/{child}/comm").read_text().strip()
             model = words[words.index("--simulated-model") + 1] if "run" in words else COPIES.get(called)
             found[model or "serve"] = os.pidfd_open(int(child))
         return found

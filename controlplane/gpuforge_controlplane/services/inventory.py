@@ -81,9 +81,8 @@ async def register_inventories(asked: Sequence[Asked]) -> list[Outcome]:
     apart = _apart(told)
     together = {at: one for at, one in told.items() if at not in apart and not one.visits(known)}
     outcomes |= await _seat(tx, together, known)
-    for place in sorted(
-        told.keys() - together.keys()
-    ):  # what has to do with another sees what that one has changed
+    # what has to do with another sees what that one has changed
+    for place in sorted(told.keys() - together.keys()):
         alone = {place: told[place]}
         outcomes |= await _seat(tx, alone, await _look(tx, alone.values()))
     return [outcomes[place] for place in range(len(asked))]

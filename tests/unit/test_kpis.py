@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpuforge_controlplane.domain.activity import Activity, activity
+from gpuforge_controlplane.domain.activity import Activity, activity, unused
 from gpuforge_controlplane.domain.kpis import (
     Held,
     direction,
@@ -103,3 +103,18 @@ def test_activity_tells_idle_from_unknown() -> None:
         (3, "H100"): Activity(6, 2, 1, 3, 50.0 + 9.9 + 1.0),
         (0, "A100"): Activity(2, 0, 0, 1, 10.0),
     }
+
+
+@pytest.mark.parametrize(
+    ("held_for_s", "mean_pct", "tells"),
+    [
+        pytest.param(1800, 9.9, True, id="idle for half an hour"),
+        pytest.param(1800, 10.0, False, id="ten percent are use"),
+        pytest.param(1799, 0.0, False, id="not held for half an hour"),
+        pytest.param(1800, None, True, id="no telemetry is told, too"),
+        pytest.param(1799, None, False, id="but not of a GPU just lent"),
+    ],
+)
+def test_what_goes_unused(held_for_s: float, mean_pct: float | None, tells: bool) -> None:
+    held = Holding(4, 5, 3, NOW - held_for_s, "H100", mean_pct)
+    assert unused(Watched(hearing_since=0, holdings=[held]), NOW - 1800) == [(4, mean_pct)] * tells

@@ -13,6 +13,7 @@ from gpuforge_controlplane.domain.metering import (
     RateVersion,
     from_second,
     metered_to,
+    owed_since,
     segments,
     whole_second,
 )
@@ -115,6 +116,7 @@ def test_two_jobs_that_follow_each_other_share_no_second() -> None:
 
 NOON = datetime(2026, 5, 9, 12, tzinfo=UTC)
 EARLIER = NOON - timedelta(minutes=1)
+MIDNIGHT = datetime(2026, 5, 10, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -130,3 +132,25 @@ def test_what_may_be_taken_back_is_not_metered(
     heard: datetime | None, ends_by: datetime | None, expected: datetime
 ) -> None:
     assert metered_to(NOON, heard, ends_by) == expected
+
+
+@pytest.mark.parametrize(
+    ("until", "expected"),
+    [
+        pytest.param(NOON, MIDNIGHT, id="what runs at noon is owed from midnight on"),
+        pytest.param(EARLIER + timedelta(seconds=1), MIDNIGHT, id="a second is"),
+        pytest.param(EARLIER, None, id="nothing has run"),
+        pytest.param(EARLIER - timedelta(hours=1), None, id="its node was lost before"),
+        pytest.param(EARLIER + timedelta(milliseconds=900), None, id="part of a second is none"),
+    ],
+)
+def test_the_meter_owes_at_the_end_of_the_day(until: datetime, expected: datetime | None) -> None:
+    assert owed_since(EARLIER, until) == expected
+
+
+def test_days_end_at_utc_midnight() -> None:
+    begins, ends = datetime(2028, 2, 28, 23, tzinfo=UTC), datetime(2028, 3, 1, 1, tzinfo=UTC)
+    found = segments(whole_second(begins), whole_second(ends), "H100", None, RateBook([LIST]))
+    assert [from_second(piece.start_s) for piece in found] == [
+        begins, datetime(2028, 2, 29, tzinfo=UTC), datetime(2028, 3, 1, tzinfo=UTC),
+    ]  # fmt: skip

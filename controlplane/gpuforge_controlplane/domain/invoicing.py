@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 
 DUE_AFTER = timedelta(days=30)
@@ -52,8 +52,3 @@ def move(before: InvoiceStatus, after: InvoiceStatus) -> Move | None:
 def number_of(sequence: int) -> str:
     """How an invoice is called: `GF-000042`."""
     return f"GF-{sequence:06d}"
-
-
-def is_overdue(status: InvoiceStatus, due_at: datetime, now: datetime) -> bool:
-    """Whether a pending invoice has missed its date."""
-    return status is InvoiceStatus.PENDING and now >= due_at

@@ -141,11 +141,6 @@ class Database:
         async with self.write() as connection:
             return await work(connection)
 
-    async def ping(self) -> None:
-        """Raises Unavailable where the database does not answer."""
-        async with self.read() as connection:
-            await connection.execute(text("SELECT 1"))
-
     def is_new(self) -> bool:
         """Whether this is an SQLite file that does not exist yet; only a writer may make it."""
         return self.dialect == "sqlite" and not Path(str(self.url.database)).exists()

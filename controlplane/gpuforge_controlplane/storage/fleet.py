@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import NamedTuple, TypedDict, TypeVarTuple
+from typing import NamedTuple, TypedDict
 
 from sqlalchemy import and_, bindparam, case, func, or_, select, update
 
@@ -13,8 +13,6 @@ from gpuforge_controlplane.domain.fleet import GpuStatus, NodeState
 from gpuforge_controlplane.storage.database import Connection
 from gpuforge_controlplane.storage.schema import allocations, clusters, gpus, jobs, nodes
 from gpuforge_controlplane.storage.statements import Row, insert, is_among, is_one_of, record, records
-
-_Columns = TypeVarTuple("_Columns")
 
 _NOT_TOLD = ("id", "cluster_id", "hostname", "state", "retired_at", "created_at")  # a heartbeat changes none
 

@@ -426,6 +426,17 @@ SCENARIOS: dict[str, Scenario] = {
         ],
         changes=[(4300, "firing", "metering_gap", 0, None)],
     ),
+    "a meter that had caught up when an outage of ours ended": Scenario(
+        rules=("metering_gap",),
+        seen=[
+            (0, Watched(hearing_since=LONG_AGO, usage_owed_since=at(-601))),
+            (3630, Watched(hearing_since=at(3600), usage_owed_since=at(3600))),
+        ],
+        changes=[
+            (0, "firing", "metering_gap", 0, None),
+            (3630, "resolved", "metering_gap", 0, "recovered"),
+        ],
+    ),
     "a meter that falls behind": Scenario(
         rules=("metering_gap",),
         seen=[

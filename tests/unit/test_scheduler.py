@@ -158,6 +158,11 @@ REASONS = {
         Code.FRAGMENTED,
         "needs 8 H100 GPUs on one node; 11 idle, largest node has 5",
     ),
+    "spread over nodes, just as many": (
+        Case(nodes=[node(1, 4), node(2, 4)], waiting=[job(1, 8)]),
+        Code.FRAGMENTED,
+        "needs 8 H100 GPUs on one node; 8 idle, largest node has 4",
+    ),
     "spread over nodes, a gang": (
         Case(nodes=[node(1, 8), node(2, 7), node(3, 7)], waiting=[job(1, 16)]),
         Code.FRAGMENTED,
@@ -260,6 +265,10 @@ BACKFILL_ORDER = {
         [2, 3],
     ),
     "priority before size": ([job(2, 1, estimate=HOUR), job(3, 4, estimate=HOUR, priority=4)], [3, 2]),
+    "the next of one shape before another shape": (
+        [job(2, 2, estimate=10 * MINUTE), job(3, 2, estimate=20 * MINUTE), job(4, 1, estimate=HOUR)],
+        [2, 3, 4],
+    ),
     "no estimate comes last": ([job(2, 1), job(3, 4, estimate=HOUR)], [3, 2]),
     "no estimates in order": ([job(2, 4), job(3, 1)], [2, 3]),
 }
@@ -273,6 +282,26 @@ def test_backfill_in_order(waiting: list[QueuedJob], starts: list[int]) -> None:
     decided = case.plan()
     assert list(started(decided)) == starts
     assert decided.reservations[0].node_ids == (1, 2)
+
+
+def test_backfill_may_take_the_last_of_a_quota() -> None:
+    case = Case(
+        nodes=[node(1, 4), node(2, 0)],
+        running=[running(9, {2: 8}, ends_in=HOUR), running(8, {1: 4}, ends_in=HOUR)],
+        waiting=[job(1, 16), job(2, 2, tenant=7, estimate=MINUTE), job(3, 2, tenant=7, estimate=MINUTE)],
+        tenants=[Tenant(id=7, quota=4)],
+    )
+    assert list(started(case.plan())) == [2, 3]
+
+
+def test_a_kept_node_is_told_of_where_even_that_is_too_small() -> None:
+    case = Case(
+        nodes=[node(1, 5), node(2, 0), node(3, 3)],
+        running=[running(9, {2: 8}, ends_in=HOUR), running(8, {1: 3}, ends_in=HOUR), running(7, {3: 5})],
+        waiting=[job(1, 16), job(2, 8)],
+    )
+    assert case.plan().reservations[0].node_ids == (1, 2)
+    assert reason_of(case, 2) == "FRAGMENTED: needs 8 H100 GPUs on one node; 8 idle, largest node has 5"
 
 
 def test_a_reservation_keeps_what_is_idle_already() -> None:

@@ -314,6 +314,36 @@ def test_a_reservation_keeps_what_is_idle_already() -> None:
     assert case.plan().reservations[0].node_ids == (3, 1)
 
 
+def test_a_gang_waits_for_the_last_of_many_nodes() -> None:
+    case = Case(
+        nodes=[node(1, 8), node(2, 8), node(3, 0)],
+        running=[running(9, {3: 8}, ends_in=HOUR)],
+        waiting=[job(1, 24)],
+    )
+    [reservation] = case.plan().reservations
+    assert (reservation.start - NOW, sorted(reservation.node_ids)) == (HOUR, [1, 2, 3])
+
+
+def test_a_gang_takes_its_rest_from_part_of_a_larger_node() -> None:
+    case = Case(
+        nodes=[node(1, 8), node(2, 0, owned=16)],
+        running=[running(9, {2: 8}, ends_in=HOUR), running(8, {2: 8}, ends_in=DAY)],
+        waiting=[job(1, 16)],
+    )
+    [reservation] = case.plan().reservations
+    assert (reservation.start - NOW, sorted(reservation.node_ids)) == (HOUR, [1, 2])
+
+
+def test_as_many_as_the_largest_node_has_are_one_nodes() -> None:
+    case = Case(
+        nodes=[node(1, 0), node(2, 0)],
+        running=[running(9, {1: 4, 2: 4}, ends_in=HOUR), running(8, {1: 4, 2: 4}, ends_in=2 * HOUR)],
+        waiting=[job(1, 8)],
+    )
+    [reservation] = case.plan().reservations
+    assert (reservation.start - NOW, reservation.node_ids) == (2 * HOUR, (1,))
+
+
 OVERRUNS = {
     "an estimate still good": (running(9, {1: 8}, since=HOUR, ends_in=HOUR), HOUR),
     "no estimate is a day": (running(9, {1: 8}, since=HOUR), DAY - HOUR),

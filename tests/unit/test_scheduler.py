@@ -224,6 +224,16 @@ ORDER = {
     "by submission": ([job(2, 8), job(1, 8)], [1]),
     "priority before submission": ([job(1, 8, priority=6), job(2, 8, priority=5)], [2]),
     "in one instant by id": ([job(2, 8)._replace(submitted_at=0), job(1, 8)._replace(submitted_at=0)], [1]),
+    "priority before submission, of other sizes": ([job(1, 8, priority=6), job(2, 7, priority=5)], [2]),
+    "by submission, of other sizes": ([job(1, 8), job(2, 7, estimate=MINUTE)], [1]),
+    "in one instant by id, of other sizes": (
+        [job(1, 8)._replace(submitted_at=0), job(2, 7)._replace(submitted_at=0)],
+        [1],
+    ),
+    "in one instant by id, the smaller first": (
+        [job(1, 7)._replace(submitted_at=0), job(2, 8)._replace(submitted_at=0)],
+        [1],
+    ),
     "a typed and an untyped in one queue": ([job(1, 8, family=None), job(2, 8)], [1]),
 }
 
@@ -236,6 +246,27 @@ def test_the_queue_is_taken_in_order(waiting: list[QueuedJob], starts: list[int]
 def test_after_the_head_the_smallest_starts_first() -> None:
     waiting = [job(1, 4, estimate=DAY), job(2, 4, estimate=2 * HOUR), job(3, 4, estimate=HOUR)]
     assert list(started(Case(nodes=[node(1, 8)], waiting=waiting).plan())) == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("small", "large"),
+    [
+        (job(2, 4, estimate=MINUTE), job(3, 3, estimate=HOUR)),
+        (job(3, 3, estimate=MINUTE), job(2, 4, estimate=HOUR)),
+    ],
+)
+def test_after_the_head_the_smallest_of_all_sizes_starts_first(small: QueuedJob, large: QueuedJob) -> None:
+    case = Case(nodes=[node(1, 8)], waiting=[job(1, 2), small, large])
+    assert list(started(case.plan())) == [1, small.id]
+
+
+def test_a_head_that_takes_the_last_of_its_quota_is_overtaken_by_none() -> None:
+    case = Case(
+        nodes=[node(1, 8)],
+        waiting=[job(1, 8, tenant=7), job(2, 8)],
+        tenants=[Tenant(id=7, quota=8)],
+    )
+    assert list(started(case.plan())) == [1]
 
 
 def test_the_head_is_overtaken_by_none_however_small() -> None:
@@ -416,6 +447,21 @@ def test_an_untyped_job_reserves_where_it_starts_first() -> None:
         waiting=[job(1, 8, family=None)],
     )
     assert [reservation.pool for reservation in case.plan().reservations] == [(1, "H100")]
+
+
+@pytest.mark.parametrize(("estimate", "starts"), [(2 * HOUR, {2: {1: 4}}), (2 * HOUR + 1, {})])
+def test_an_untyped_job_is_promised_no_pool_while_another_has_room(
+    estimate: int, starts: dict[int, dict[int, int]]
+) -> None:
+    case = Case(
+        nodes=[node(1, 4), node(2, 0, owned=4, family="A100")],
+        running=[running(9, {1: 4}, ends_in=2 * HOUR), running(8, {2: 4}, ends_in=HOUR, family="A100")],
+        waiting=[job(1, 8), job(2, 4, family=None, estimate=estimate)],
+    )
+    decided = case.plan()
+    assert started(decided) == starts
+    promised = [(1, (1,))] if starts else [(2, (2,)), (1, (1,))]
+    assert [(kept.job_id, kept.node_ids) for kept in decided.reservations] == promised
 
 
 def test_an_untyped_job_may_borrow_only_where_it_ends_in_time() -> None:

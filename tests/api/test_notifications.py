@@ -1,6 +1,7 @@
 """From an event to whoever is to hear of it: a real webhook on loopback, down, slow, hostile or well."""
 
 import asyncio
+import ipaddress
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -298,6 +299,12 @@ async def test_apprise_speaks_to_the_rest(desk: Desk, monkeypatch: pytest.Monkey
         ({"url": "http://[::ffff:169.254.169.254]/"}, "is no public address"),
         ({"url": "http://[fe80::1%25eth0]/"}, "is no public address"),
         ({"url": "http://224.0.0.1/"}, "is no public address"),
+        ({"url": "http://\uff11\uff16\uff19.254.169.254/"}, "169.254.169.254 is no public address"),
+        ({"url": "http://10。1。2。3/"}, "10.1.2.3 is no public address"),
+        ({"url": "http://[64:ff9b::a9fe:a9fe]/"}, "is no public address"),  # by a NAT64 gateway
+        ({"url": "http://[2002:a01:203::]/"}, "is no public address"),  # by 6to4
+        ({"url": "http://hooks..example/"}, "is no URL"),
+        ({"url": f"http://{'a' * 64}.example/"}, "is no URL"),
         ({"url": "ftp://hooks.example/"}, "must begin with one of http://, https://"),
         ({"url": "hooks.example"}, "must begin with one of"),
         ({"url": "https:///path"}, "names no host"),
@@ -305,6 +312,9 @@ async def test_apprise_speaks_to_the_rest(desk: Desk, monkeypatch: pytest.Monkey
         ({"url": "file:///etc/passwd", "type": "apprise"}, "must begin with one of"),
         ({"url": "json://hooks.example", "type": "apprise"}, "must begin with one of"),
         ({"url": "mailto://10.1.2.3?to=me", "type": "apprise"}, "is no public address"),
+        ({"url": "mailto://me:word@mail.example:no", "type": "apprise"}, "is no URL"),
+        ({"url": "discord://id/token?template=/etc/passwd", "type": "apprise"}, "must not set template"),
+        ({"url": "slack://a/b/c;%54EMPLATE=x&rto=9", "type": "apprise"}, "must not set rto, template"),
     ],
 )
 async def test_a_url_that_leads_where_it_must_not_is_refused(
@@ -316,7 +326,9 @@ async def test_a_url_that_leads_where_it_must_not_is_refused(
 
 
 @ON_SQLITE
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "127.1.2.3"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "127.1.2.3", "localhost.", "ⓛocalhost"]
+)
 async def test_loopback_is_refused_unless_it_is_allowed(serve: Serve, host: str) -> None:
     body = {"name": "x", "type": "webhook", "url": f"http://{host}/"}
     closed = await serve(notify_allow_networks="10.0.0.0/8")
@@ -338,6 +350,57 @@ async def test_a_name_is_looked_up_when_something_is_sent_and_its_address_checke
     monkeypatch.setattr(type(loop), "getaddrinfo", stands_for)
     with pytest.raises(notify.DeliveryError, match="is no public address"):
         await notify.post("http://innocent.example:9/", b"{}", {}, ())
+
+
+@pytest.mark.parametrize("host", ["\uff11\uff12\uff17.0.0.1", "127。0。0。1"])
+async def test_an_address_in_other_digits_is_no_way_in(host: str) -> None:
+    """The HTTP client reads these as 127.0.0.1, and asks no resolver for it."""
+    async with receiving() as receiver:
+        with pytest.raises(notify.DeliveryError, match="is no public address"):
+            await notify.post(receiver.url.replace("127.0.0.1", host), b"{}", {}, ())
+    assert receiver.tried == []
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mailto://u:p@8.8.8.8:{port}?smtp=127.0.0.1&mode=insecure&from=a@b.example",
+        "mailto://u:p@8.8.8.8:{port}?smtp=127.0.0.%2531&mode=insecure&from=a@b.example",
+    ],
+)
+async def test_apprise_connects_to_no_private_address_whatever_its_url_says(url: str) -> None:
+    came = []
+    server = await asyncio.start_server(lambda *_: came.append(1), "127.0.0.1", 0)
+    async with server:
+        with pytest.raises(notify.DeliveryError, match=r"127\.0\.0\.1 is no public address"):
+            await notify.by_apprise(url.format(port=server.sockets[0].getsockname()[1]), "t", "x", ())
+    assert came == []
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+async def test_apprise_follows_no_redirect_to_a_private_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notify, "APPRISE_SCHEMES", frozenset({"json"}))
+    async with receiving() as receiver:
+        receiver.status, allowed = 307, (ipaddress.ip_network("127.0.0.1/32"),)
+        receiver.url = receiver.url.replace("127.0.0.1", "127.0.0.2")
+        url = receiver.url.replace("127.0.0.2", "127.0.0.1").replace("http", "json")
+        with pytest.raises(notify.DeliveryError, match=r"127\.0\.0\.2 is no public address"):
+            await notify.by_apprise(url, "t", "x", allowed)
+    assert len(receiver.tried) == 1
+
+
+@ON_SQLITE
+async def test_a_telegram_token_is_no_port(plane: Plane) -> None:
+    url = "tgram://123456789:AAHabc_defGHIjklmnoPQRSTUVWXYZ-1234567/12315544"
+    made = await plane.admin.write("/api/alerts/channels", {"name": "x", "type": "apprise", "url": url})
+    assert made["address"] == "tgram://…"
+
+
+@ON_SQLITE
+async def test_an_ipv6_address_is_shown_in_brackets(plane: Plane) -> None:
+    body = {"name": "x", "type": "webhook", "url": "https://[2606:4700::1111]:9/secret"}
+    assert (await plane.admin.write("/api/alerts/channels", body))["address"] == "https://[2606:4700::1111]:9"
 
 
 async def test_a_redirect_is_not_followed(desk: Desk) -> None:

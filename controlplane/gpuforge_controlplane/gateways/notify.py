@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
-import socket
+import re
 from collections.abc import Mapping, Sequence
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+from gpuforge_controlplane.gateways.addresses import GuardedResolver, Network, bounded, refusal_of
 
 DEADLINE_S = 10.0  # of one attempt, from the look-up of the name to the last byte
 # Of apprise's services those that need no address of their own in this network, and e-mail. Others can read
@@ -24,6 +22,9 @@ APPRISE_SCHEMES = frozenset(
         "slack", "splunk", "tgram", "twilio", "victorops", "webex", "workflows", "zulip",
     }
 )  # fmt: skip
+_HAVE_HOSTS = ("http", "https", "mailto", "mailtos")  # of other services it may be a token
+# They make apprise read files of this machine, or wait for longer than a channel may.
+_REFUSED_PARAMETERS = frozenset({"template", "pgppub", "pgpprv", "cto", "rto"})
 
 
 class DeliveryError(Exception):
@@ -37,18 +38,36 @@ def fault_of(url: str, schemes: Sequence[str], allowed: Sequence[Network]) -> st
     """
     try:
         parts = urlsplit(url)
-        host = parts.hostname
-        _ = parts.port
+        if parts.scheme.lower() not in schemes:
+            return f"must begin with one of {', '.join(f'{scheme}://' for scheme in sorted(schemes))}"
+        if not parts.hostname:
+            return "names no host"
+        host = _host(parts, url)
     except ValueError:
         return "is no URL"
-    if parts.scheme.lower() not in schemes:
-        return f"must begin with one of {', '.join(f'{scheme}://' for scheme in sorted(schemes))}"
-    if not host:
-        return "names no host"
-    literal = _literal(host)
-    if host.lower() == "localhost" or host.lower().endswith(".localhost"):
-        literal = ipaddress.IPv4Address("127.0.0.1")
-    return None if literal is None or _may(literal, allowed) else _refusal(literal)
+    if parts.scheme.lower() in APPRISE_SCHEMES and (refused := _parameters(url) & _REFUSED_PARAMETERS):
+        return f"must not set {', '.join(sorted(refused))}"
+    return refusal_of(host, allowed)
+
+
+def _host(parts: SplitResult, url: str) -> str:
+    """The host as the one who connects reads it: an address in full-width digits is one, too.
+
+    Raises ValueError where nobody could.
+    """
+    host = parts.hostname or ""
+    if parts.scheme.lower() not in _HAVE_HOSTS:
+        return host
+    _ = parts.port
+    if parts.scheme.lower() in ("http", "https"):
+        host = URL(url).raw_host or ""
+    return host.encode("idna").decode()
+
+
+def _parameters(url: str) -> set[str]:
+    """Names of a URL's parameters, taken apart at least wherever apprise does."""
+    given = re.split("[?&;]", url)[1:]
+    return {unquote(pair.partition("=")[0]).strip().lower() for pair in given}
 
 
 async def post(url: str, body: bytes, headers: Mapping[str, str], allowed: Sequence[Network]) -> None:
@@ -58,7 +77,7 @@ async def post(url: str, body: bytes, headers: Mapping[str, str], allowed: Seque
     """
     if (fault := fault_of(url, ("http", "https"), allowed)) is not None:
         raise DeliveryError(f"the URL {fault}")
-    connector = aiohttp.TCPConnector(resolver=_Guard(allowed), use_dns_cache=False)
+    connector = aiohttp.TCPConnector(resolver=GuardedResolver(allowed), use_dns_cache=False)
     timeout = aiohttp.ClientTimeout(total=DEADLINE_S)
     try:
         async with (
@@ -81,22 +100,20 @@ async def post(url: str, body: bytes, headers: Mapping[str, str], allowed: Seque
 async def by_apprise(url: str, title: str, text: str, allowed: Sequence[Network]) -> None:
     """Send through apprise, which is installed with `gpuforge[notify]`. Raises DeliveryError.
 
-    apprise connects by itself, in a thread: its host is checked just before, and its own timeouts end what
-    the deadline gives up.
+    apprise connects by itself, in a thread, and its own timeouts end what the deadline gives up.
     """
     if (fault := fault_of(url, sorted(APPRISE_SCHEMES), allowed)) is not None:
         raise DeliveryError(f"the URL {fault}")
     try:
         async with asyncio.timeout(DEADLINE_S):
-            await _check_names(url, allowed)
-            refusal = await asyncio.to_thread(_apprise, url, title, text)
+            refusal = await asyncio.to_thread(_apprise, url, title, text, allowed)
     except TimeoutError:
         raise DeliveryError(f"it did not answer within {DEADLINE_S:.0f} s") from None
     if refusal is not None:
         raise DeliveryError(refusal)
 
 
-def _apprise(url: str, title: str, text: str) -> str | None:
+def _apprise(url: str, title: str, text: str, allowed: Sequence[Network]) -> str | None:
     """Send; why it was not taken, None where it was."""
     try:
         import apprise  # half a second, and an extra
@@ -104,65 +121,12 @@ def _apprise(url: str, title: str, text: str) -> str | None:
         return "apprise is not installed; pip install 'gpuforge[notify]'"
     logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its lines may show what the URL holds
     sender = apprise.Apprise()
-    if not sender.add(url):
-        return "apprise does not understand the URL"
-    return None if sender.notify(body=text, title=title) else "the service did not take it"
-
-
-async def _check_names(url: str, allowed: Sequence[Network]) -> None:
-    """A URL's host may be a token instead (slack://token/…): what is no name stands for no address."""
-    host = urlsplit(url).hostname or ""
-    if "." in host:
-        try:
-            await _Guard(allowed).resolve(host)
-        except OSError as error:
-            raise DeliveryError(_words(error)) from None
-
-
-class _Guard(AbstractResolver):
-    """Looks names up and refuses those of which any address is not allowed; what it answers is connected to,
-    so that a name can't stand for something else a moment later."""
-
-    def __init__(self, allowed: Sequence[Network]) -> None:
-        self._allowed = allowed
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
-        )
-        answers = [
-            ResolveResult(hostname=host, host=str(address[0]), port=port, family=kind, proto=proto, flags=0)
-            for kind, _, proto, _, address in found
-        ]
-        for answer in answers:
-            literal = _literal(answer["host"])
-            if literal is None or not _may(literal, self._allowed):
-                raise OSError(None, f"{host}: {_refusal(literal)}")
-        return answers
-
-    async def close(self) -> None:
-        """Nothing is kept open."""
-
-
-def _literal(host: str) -> _Address | None:
-    try:
-        return ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return None
-
-
-def _may(address: _Address, allowed: Sequence[Network]) -> bool:
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    if any(address in network for network in allowed):
-        return True
-    return address.is_global and not address.is_multicast
-
-
-def _refusal(address: _Address | None) -> str:
-    return f"{address} is no public address; GPUFORGE_NOTIFY_ALLOW_NETWORKS can allow its network"
+    with bounded(allowed) as refused:
+        if not sender.add(url):
+            return "apprise does not understand the URL"
+        if sender.notify(body=text, title=title):
+            return None
+    return refused[0] if refused else "the service did not take it"
 
 
 def _words(error: Exception) -> str:

@@ -127,4 +127,5 @@ def _address(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme.lower() not in ("http", "https", "mailto", "mailtos"):
         return f"{parts.scheme}://…"
-    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}"[:255]
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}"[:255]

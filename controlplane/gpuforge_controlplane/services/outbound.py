@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gpuforge_controlplane.gateways.notify import Network
+from gpuforge_controlplane.gateways.addresses import Network
 from gpuforge_controlplane.services.sealing import open_tagged, seal_tagged
 
 

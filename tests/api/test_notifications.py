@@ -168,6 +168,30 @@ async def test_a_crash_after_sending_repeats_it_under_the_same_id(
     assert len(desk.receiver.got) == 2
 
 
+async def test_what_was_taken_between_two_looks_is_not_sent_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look reads what is due while it is still being sent, and goes on when it has been taken."""
+    await desk.channel()
+    desk.receiver.hangs = True
+    await desk.fault()
+    await desk.pass_by(30)
+    desk.plane.clock.forward(seconds=30)
+    await desk.notifier()
+    await desk.receiver.arrived.wait()
+    next_due = notices.next_due
+
+    async def taken_meanwhile(*arguments: Any) -> list[notices.Notification]:
+        found = await next_due(*arguments)
+        desk.receiver.released.set()
+        await desk.notifier.settled()
+        return found
+
+    monkeypatch.setattr(notices, "next_due", taken_meanwhile)
+    await desk.look()
+    assert [received.told for received in desk.receiver.tried] == [[FIRST]]
+
+
 async def test_a_channel_that_hangs_holds_up_nobody(desk: Desk) -> None:
     async with receiving() as stuck:
         stuck.hangs = True

@@ -55,10 +55,11 @@ class Notifier:
         except LeaseLostError:
             self._leadership.lost()
             return
+        busy = set(self._busy)  # what these send may be taken while it is read as due
         async with self._database.read() as tx:
             heads = await notices.next_due(tx, self._clock())
         for head in heads:
-            if (channel_id := head["channel_id"]) not in self._busy:
+            if (channel_id := head["channel_id"]) not in busy:
                 task = asyncio.create_task(self._send(token, head), name=f"channel {channel_id}")
                 self._busy[channel_id] = task
                 task.add_done_callback(partial(self._done, channel_id))

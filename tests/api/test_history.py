@@ -144,6 +144,16 @@ async def test_a_tenant_sees_a_gpu_while_its_jobs_held_it(plane: Plane, work: Wo
         pytest.param(
             "?from=2020-01-01T00:00:00Z", "query.from", "400 days", id="longer than anything is kept"
         ),
+        pytest.param("?to=0001-01-01T00:00:00Z", "query.to", "after 1970", id="an end before all time"),
+        pytest.param(
+            "?from=0001-01-01T00:00:00Z&to=0001-03-05T00:00:00Z&step=2678400",
+            "query.to",
+            "after 1970",
+            id="a step that begins before all time",
+        ),
+        pytest.param(
+            "?from=1969-12-31T00:00:00Z&to=1970-01-02T00:00:00Z", "query.from", "before 1970", id="long ago"
+        ),
         pytest.param("?from=yesterday", "query.from", "datetime", id="no time"),
         pytest.param("?form=2026-05-09T12:00:00Z", "query.form", "did you mean from?", id="a typo"),
     ],

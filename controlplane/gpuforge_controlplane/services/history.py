@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from gpuforge_controlplane.domain.buckets import BEGINNING
 from gpuforge_controlplane.domain.resolution import SAMPLE_EVERY_S, Resolution, Window, resolve
 from gpuforge_controlplane.services.context import Context
 from gpuforge_controlplane.services.fleet import may_see
@@ -70,7 +71,11 @@ def _window(
 ) -> Window:
     """What is asked for. Raises Invalid for a stretch that is none, or would be too many points."""
     until = query.until or ended or ctx.now
-    since = query.since or (began if began is not None and began < until else until - _DAY)
+    if until <= BEGINNING:  # steps are counted from there, and the calendar itself begins with year 1
+        raise invalid("query.to", "must lie after 1970 began")
+    since = query.since or (began if began is not None and began < until else max(until - _DAY, BEGINNING))
+    if since < BEGINNING:
+        raise invalid("query.from", "must not lie before 1970")
     length_s = (until - since).total_seconds()
     if length_s <= 0:
         raise invalid("query.from", "must lie before `to`")

@@ -290,6 +290,19 @@ async def test_a_made_up_id_starts_anew(plane: Plane, last_id: str) -> None:
         assert (await stream.until("hello")).data == {"resumed": False}
 
 
+@pytest.mark.parametrize("last_id", ["999999.0.0", "0.999999.0", "0.0.999999", "0.999999"])
+@ON_SQLITE
+async def test_another_databases_id_starts_anew_and_hides_nothing(
+    plane: Plane, work: Work, last_id: str
+) -> None:
+    """One from before a backup was restored, say: what happens now has smaller ids, and is new."""
+    cluster = await work.cluster(1)
+    async with streaming(plane.url, plane.admin_key, frames=False, last_id=last_id) as stream:
+        assert (await stream.until("hello")).data == {"resumed": False}
+        job = await work.submit(cluster)
+        assert (await stream.until("job")).data["job_id"] == job["id"]
+
+
 @ON_SQLITE
 async def test_too_much_to_tell_again_is_not_told(
     plane: Plane, work: Work, monkeypatch: pytest.MonkeyPatch

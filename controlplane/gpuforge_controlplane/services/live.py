@@ -108,13 +108,13 @@ class Live:
     async def _missed(
         self, reader: Reader, since: Mark, told: Sequence[Callable[[int], bool]]
     ) -> list[Message] | None:
-        """What was told since then to others; None where that is too much."""
+        """What was told since then to others; None where that is too much, or no mark of this database."""
         missed: list[Message] = []
         marks = list(since)
         async with self._database.read() as tx:
             for place, source in enumerate(SOURCES):
                 found = await source.beyond(tx, since[place], limit=BATCH)
-                if len(found) == BATCH:
+                if len(found) == BATCH or (not found and await source.newest(tx) < since[place]):
                     return None
                 for row in filter(lambda row: told[place](row.id), found):
                     marks[place] = row.id

@@ -50,7 +50,7 @@ class RuleUpdate(HumanBody):
 
 
 class EventRecord(TypedDict):
-    """An alert event. `value` is as it was when the event opened, fired or recovered, in the rule's unit."""
+    """An alert event. `value` is as it was when the event opened or fired, in the rule's unit."""
 
     id: int
     rule_id: int

@@ -541,6 +541,23 @@ async def test_a_silence_has_an_end(plane: Plane, until: str) -> None:
     assert (answer.status, answer.paths) == (422, ["until"])
 
 
+@pytest.mark.parametrize("subject", ["east-01", "gpu-0*", "nodes/east-01", "node", "Node/*", "[", "foo*/x"])
+@ON_SQLITE
+async def test_a_silence_that_can_match_nothing_is_refused(plane: Plane, subject: str) -> None:
+    """Whoever forgets the type would believe it holds, and be woken all the same."""
+    body = {"subject": subject, "until": "2026-05-09T18:00:00Z", "reason": "x"}
+    answer = await plane.admin.post("/api/alerts/silences", body)
+    assert (answer.status, answer.paths) == (422, ["subject"])
+    assert "write type/name, of cluster, tenant" in answer.body["detail"]
+
+
+@pytest.mark.parametrize("subject", ["*", "*east*", "gpu/*/3", "[gn]*/east-0?", "n*", "control_plane/meter"])
+@ON_SQLITE
+async def test_a_silence_of_several_sorts(plane: Plane, subject: str) -> None:
+    body = {"subject": subject, "until": "2026-05-09T18:00:00Z", "reason": "x"}
+    assert (await plane.admin.post("/api/alerts/silences", body)).status == 201
+
+
 async def test_silences_as_a_list(plane: Plane) -> None:
     for hour in (13, 14, 15):
         body = {"subject": "node/*", "until": f"2026-05-09T{hour}:00:00Z", "reason": f"until {hour}"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from gpuforge_controlplane.domain.rules import RuleType, Severity, SubjectType
 
@@ -36,6 +36,14 @@ class Silence(NamedTuple):
 
     subject: str
     rule_type: RuleType | None = None
+
+
+def can_match(pattern: str) -> bool:
+    """Whether a silence's pattern begins like the `type/` of any subject; one that doesn't never holds."""
+    before, star, _ = pattern.partition("*")
+    kind, slash, _ = before.partition("/")
+    start = kind + (slash or star)
+    return any(fnmatchcase(f"{known}/", start) for known in get_args(SubjectType))
 
 
 def silenced(

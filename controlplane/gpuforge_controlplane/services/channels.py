@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import get_args
 from urllib.parse import urlsplit
 
+from gpuforge_controlplane.domain.notices import can_match
+from gpuforge_controlplane.domain.rules import SubjectType
 from gpuforge_controlplane.gateways import notify
 from gpuforge_controlplane.services.context import Context, Page, decode_cursor, page_of
 from gpuforge_controlplane.storage import notices
@@ -84,6 +87,8 @@ async def create_silence(ctx: Context, body: SilenceCreate) -> SilenceRecord:
     """Silence events that match: they are kept, and nobody is notified of them until it ends."""
     if not ctx.now < body.until <= ctx.now + LONGEST:
         raise invalid("until", "must lie in the future, and at most a year ahead")
+    if not can_match(body.subject):
+        raise invalid("subject", f"matches nothing: write type/name, of {', '.join(get_args(SubjectType))}")
     values = body.model_dump() | {"created_by": ctx.principal.name, "created_at": ctx.now}
     stored = await notices.create_silence(ctx.tx, values)
     await ctx.audit("silence.create", "silence", stored["id"], after=stored)

@@ -43,6 +43,11 @@ describe("a silence's pattern", () => {
     ["node/gpu-0?", "node/gpu-07", true], ["node/gpu-0[1-6]", "node/gpu-07", false], ["node/gpu-0[!1-6]", "node/gpu-07", true],
     ["gpu/gpu-07/*", "gpu/gpu-07/3", true], ["tenant/a.c", "tenant/abc", false], ["tenant/[", "tenant/[", true], ["node/GPU*", "node/gpu-07", false],
   ])("%s of %s: %s", (pattern, name, held) => expect(matches(pattern, name)).toBe(held));
+  it.each(["Acme [EU]", "a*", "who?", "[", "]x["])("of exactly %s", (subject) => {
+    const pattern = patternOf({ subject_type: "tenant", subject });
+    expect(matches(pattern, `tenant/${subject}`)).toBe(true);
+    expect(matches(pattern, `tenant/${subject.replace(/[*?]/, "b")}`)).toBe(!/[*?]/.test(subject));
+  });
 });
 
 describe("the scheduler's log", () => {

@@ -14,7 +14,7 @@ import { touch, useResource } from "../../state/resource";
 import { BASE } from "../../url/route";
 import type { AlertsPlace } from ".";
 import { useEvents, useRules } from "./events";
-import { matches, patternOf, ruleName } from "./words";
+import { matches, nameOf, ruleName } from "./words";
 
 const LONG = [["3600", "1 hour"], ["14400", "4 hours"], ["86400", "1 day"], ["604800", "1 week"]] as const;
 
@@ -74,7 +74,7 @@ export function Silence({ pattern, onClose, onDone }: SilenceProps) {
   const [reason, setReason] = useState("");
   const rules = useRules().data.value;
   const active = useEvents().data.value?.filter((each) => each.state !== "resolved");
-  const held = active?.filter((each) => (!rule || each.rule_type === rule) && matches(subject, patternOf(each)));
+  const held = active?.filter((each) => (!rule || each.rule_type === rule) && matches(subject, nameOf(each)));
   const write = useWrite();
   const until = new Date(Date.now() + 1000 * Number(seconds));
   const submit = (event: Event) => {

@@ -48,8 +48,11 @@ export function matches(pattern: string, name: string): boolean {
   }
 }
 
-/** The pattern that silences exactly this subject. */
-export const patternOf = (event: Pick<EventRecord, "subject_type" | "subject">): string => `${event.subject_type}/${event.subject}`;
+/** What silences' patterns are held against. */
+export const nameOf = (event: Pick<EventRecord, "subject_type" | "subject">): string => `${event.subject_type}/${event.subject}`;
+
+/** The pattern that silences exactly this subject: in brackets, what a pattern means something by stands for itself. */
+export const patternOf = (event: Pick<EventRecord, "subject_type" | "subject">): string => nameOf(event).replace(/[[*?]/g, "[$&]");
 
 /** Firing before pending before resolved, what nobody has seen to first, severe first, newest first. */
 export function urgency(a: EventRecord, b: EventRecord): number {

@@ -403,6 +403,21 @@ async def test_apprise_connects_to_no_private_address_whatever_its_url_says(url:
 
 
 @pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("between", [", ", " ", ","])
+async def test_a_channel_is_one_url_of_apprise(monkeypatch: pytest.MonkeyPatch, between: str) -> None:
+    """apprise itself takes a list of them, of any service, and sends to each in a thread of its own."""
+    monkeypatch.setattr(notify, "APPRISE_SCHEMES", frozenset({"json"}))
+    came = []
+    server = await asyncio.start_server(lambda *_: came.append(1), "127.0.0.1", 0)
+    url = f"json://127.0.0.1:9{between}xml://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    with pytest.raises(notify.DeliveryError):
+        await notify.by_apprise(url, "t", "x", (ipaddress.ip_network("127.0.0.1/32"),))
+    server.close()
+    await server.wait_closed()
+    assert came == []
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 async def test_apprise_follows_no_redirect_to_a_private_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notify, "APPRISE_SCHEMES", frozenset({"json"}))
     async with receiving() as receiver:

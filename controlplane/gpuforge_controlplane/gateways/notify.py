@@ -122,8 +122,11 @@ def _apprise(url: str, title: str, text: str, allowed: Sequence[Network]) -> str
     logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its lines may show what the URL holds
     sender = apprise.Apprise()
     with bounded(allowed) as refused:
-        if not sender.add(url):
+        # not left to add(), which takes text for a list of URLs: of services that may not be, too
+        service = apprise.Apprise.instantiate(url)
+        if service is None:
             return "apprise does not understand the URL"
+        sender.add(service)
         if sender.notify(body=text, title=title):
             return None
     return refused[0] if refused else "the service did not take it"

@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import re
 import zlib
 from dataclasses import dataclass
 
 import pytest
 
+from gpuforge_controlplane.api.routes import ROUTES
+from gpuforge_shared.wire.base import MAX_ID
 from tests.api.harness import ON_SQLITE, START, Json, Plane, Site, build_site, told
 
 METRICS, NODES, GPUS = "/api/clusters/metrics", "/api/clusters/nodes", "/api/clusters/gpus"
@@ -276,6 +279,21 @@ async def test_an_id_that_nothing_has(plane: Plane, site: Site, subtests: pytest
             with subtests.test(number=number, path=path):
                 answer = await plane.admin.call(method, path + number, body)
                 assert (answer.status, answer.code) == (404, code)
+
+
+async def test_a_filter_by_an_id_that_nothing_has(
+    plane: Plane, site: Site, subtests: pytest.Subtests
+) -> None:
+    """Not every column of an id is as wide as an id may be."""
+    for route in ROUTES:
+        if route.method != "GET" or route.raw or route.stream:
+            continue
+        for name in route.query.model_fields:
+            for number in (2**31, MAX_ID) if name.endswith("_id") else ():
+                path = re.sub(r"{\w+}", "1", route.path)
+                with subtests.test(number=number, path=path, name=name):
+                    answer = await plane.admin.get(f"{path}?{name}={number}")
+                    assert answer.status in (200, 404), answer.raw
 
 
 @ON_SQLITE

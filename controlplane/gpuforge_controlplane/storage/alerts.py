@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TypedDict
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, select, update
+from sqlalchemy import BigInteger, ColumnElement, bindparam, delete, func, literal, select, update
 
 from gpuforge_controlplane.domain.alerts import OpenEvent, Transition
 from gpuforge_controlplane.storage import transitions
@@ -144,7 +144,9 @@ async def page(
         .order_by(alert_events.c.id.desc())
         .limit(limit)
     )
-    for name, wanted in (("tenant_id", tenant_id), ("state", state), ("rule_id", rule_id)):
+    # a rule's id may be any id, and PostgreSQL takes none that its narrow column could not hold
+    rule = None if rule_id is None else literal(rule_id, BigInteger)
+    for name, wanted in (("tenant_id", tenant_id), ("state", state), ("rule_id", rule)):
         if wanted is not None:
             query = query.where(alert_events.c[name] == wanted)
     return records(await tx.execute(query), StoredEvent)

@@ -30,8 +30,8 @@ or GPUFORGE_API_KEY.
 
 exit status:
   0  run: ended as asked; check: all well, warnings aside
-  1  check: a GPU can't be read; run: a defect of the agent, with a traceback
-  2  a flag, setting or file is wrong; nothing was started
+  1  check: a GPU can't be read; run: another agent has the state folder, or a defect, with a traceback
+  2  a flag, setting or file is wrong, or run's key; nothing was started, and systemd does not try again
   3  check: the control plane does not answer as it should
   4  check: the key is missing, unreadable, mistyped, refused, or may not write
   5  check: the clock is more than 30 s off, or the state folder can't be used
@@ -71,8 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _check(config.examined(flags, arguments.config), as_json=arguments.json)
         return _run(config.read(flags, arguments.config))
     except (SettingsError, Invalid) as error:
-        print(f"gpuforge-agent: {error}", file=sys.stderr)
-        return 2
+        return _say(str(error), 2)
 
 
 def _parsed(whole: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
@@ -95,13 +94,22 @@ def _flags(whole: argparse.ArgumentParser) -> Iterator[str]:
 
 def _run(settings: AgentSettings) -> int:
     from gpuforge_agent import app
+    from gpuforge_agent.state import FolderTaken
 
     if (problem := config.key_problem(settings)) is not None:
         raise SettingsError(problem)
     logs.configure(level=settings.log_level, form=settings.log_format, journal=config.journal_stream())
     supervisor = app.Supervisor(socket=config.notify_socket(), watchdog_s=config.watchdog_s())
-    asyncio.run(app.run(settings, supervisor=supervisor))
+    try:
+        asyncio.run(app.run(settings, supervisor=supervisor))
+    except FolderTaken as error:  # which may end: not for systemd to give up on
+        return _say(str(error), 1)
     return 0
+
+
+def _say(words: str, status: int) -> int:
+    logs.say_last(f"gpuforge-agent: {words}", journal=config.journal_stream())
+    return status
 
 
 def _check(examined: Examined, *, as_json: bool) -> int:

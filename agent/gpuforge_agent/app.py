@@ -168,7 +168,7 @@ def next_due(due: float, now: float, period_s: float) -> float:
 async def run(settings: AgentSettings, *, supervisor: Supervisor, world: World = REAL) -> None:
     """Run until SIGTERM or SIGINT.
 
-    Raises Invalid for a URL or key that can't be one, SettingsError for a folder that another agent has.
+    Raises Invalid for a URL or key that can't be one, FolderTaken for a folder that another agent has.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from gpuforge_shared.aside import aside
-from gpuforge_shared.settings import SettingsError
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +47,8 @@ class Claim:
 async def claimed(folder: Path | None) -> AsyncIterator[Claim | None]:
     """The folder, ours until the end; None where there is none.
 
-    An agent whose folder can't be used (yet) reads and delivers all the same. Raises SettingsError where
-    another agent has it. The kernel lets go of the lock even after kill -9.
+    An agent whose folder can't be used (yet) reads and delivers all the same. Raises FolderTaken where
+    another agent has it. The kernel lets go of the lock even after kill -9, once no call of it hangs.
     """
     if folder is None:
         logger.info("the queue is in memory: it does not outlive the agent unless state_dir is set")
@@ -60,7 +59,7 @@ async def claimed(folder: Path | None) -> AsyncIterator[Claim | None]:
         async with asyncio.timeout(HANG_S):
             await aside(claim.hold)
     except FolderTaken as error:
-        raise SettingsError(f"state_dir: {error}; stop it, or give this one a folder of its own") from None
+        raise FolderTaken(f"state_dir: {error}; stop it, or give this one a folder of its own") from None
     except OSError as error:  # who needs the folder goes on trying, and says so
         logger.debug("the state folder can't be used yet: %s", error)
     try:

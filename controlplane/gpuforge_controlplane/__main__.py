@@ -24,7 +24,8 @@ OPEN_FILES = 65_536  # systemd/gpuforge-controlplane.service has the same
 _EPILOG = """\
 Settings come from --config FILE (TOML), then GPUFORGE_... variables, then flags; later ones win.
 Secrets have no flag: a command line is public to every user of the host.
-Exit status: 0 all well, 1 it failed (the last line says why), 2 bad usage or a bad setting."""
+Exit status: 0 all well, 1 it failed (the last line says why), 2 bad usage or a bad setting
+(systemd does not start it again)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -182,7 +183,7 @@ def _add_key_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def _say(words: str, status: int) -> int:
-    print(f"gpuforge-controlplane: {words}", file=sys.stderr)
+    logs.say_last(f"gpuforge-controlplane: {words}", journal=journal_stream())
     return status
 
 

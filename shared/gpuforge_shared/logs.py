@@ -38,13 +38,19 @@ def configure(
     out = stream or sys.stderr
     human = form == "human" or (form == "auto" and out.isatty())
     handler = logging.StreamHandler(out)
-    as_json = JsonFormatter(priorities=journal is not None and journal == _place_of(out))
+    as_json = JsonFormatter(priorities=_is_journal(out, journal))
     handler.setFormatter(HumanFormatter(colour=out.isatty()) if human else as_json)
     handler.addFilter(_carry_request_id)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.captureWarnings(True)
+
+
+def say_last(words: str, *, journal: str | None) -> None:
+    """Why a program ends, on stderr: one line, an error in systemd's journal (`journal`: as above)."""
+    priority = "<3>" if _is_journal(sys.stderr, journal) else ""
+    sys.stderr.write(f"{priority}{_on_one_line(words)}\n")
 
 
 class Seldom:
@@ -78,13 +84,13 @@ class Seldom:
             self._wait(kind)
 
 
-def _place_of(stream: TextIO) -> str | None:
-    """As systemd.exec(5) writes it in JOURNAL_STREAM; None for what is no file."""
+def _is_journal(stream: TextIO, journal: str | None) -> bool:
+    """`journal`: device and inode, as systemd.exec(5) writes them in JOURNAL_STREAM."""
     try:
         found = os.fstat(stream.fileno())
-    except OSError:
-        return None
-    return f"{found.st_dev}:{found.st_ino}"
+    except OSError:  # no file
+        return False
+    return journal == f"{found.st_dev}:{found.st_ino}"
 
 
 def redact(text: str) -> str:

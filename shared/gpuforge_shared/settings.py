@@ -144,5 +144,5 @@ def _describe(error: ValidationError, origin: Mapping[str, str]) -> str:
     for problem in error.errors(include_input=False, include_url=False):
         name = str(problem["loc"][0]) if problem["loc"] else "settings"
         where = f" ({origin[name]})" if name in origin else ""
-        lines.append(f"{name}{where}: {problem['msg']}")
+        lines.append(f"{name}{where}: {problem['msg'].removeprefix('Value error, ')}")
     return "; ".join(lines)

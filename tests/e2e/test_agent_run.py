@@ -331,7 +331,7 @@ async def test_a_second_agent_on_one_folder_is_refused(plane: FakeControlPlane, 
     env = environment(plane.url, KEY, GPUFORGE_STATE_DIR=str(tmp_path))
     async with state.claimed(tmp_path), process("gpuforge_agent", "run", env=env) as agent:
         _, errors = await asyncio.wait_for(agent.communicate(), 20)
-    assert agent.returncode == 2
+    assert agent.returncode == 1  # systemd tries again: the other may end
     assert b"another agent" in errors
     assert b"Traceback" not in errors
 

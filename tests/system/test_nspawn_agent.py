@@ -106,6 +106,18 @@ def a_stopped_loop_is_restarted(system: Booted) -> float:
     return took
 
 
+def a_bad_setting_is_said_once(system: Booted, unit: str, settings: str) -> None:
+    """And an upgrade that takes it, or comes after it was mended, starts the service again."""
+    system.run(f"cp {settings} /tmp/good && echo 'log_level = \"loud\"' >> {settings}")
+    system.run(f"systemctl restart {unit}", check=False)
+    system.wait(lambda: system.shown(unit, "ActiveState") == "failed")  # and not on its way to the next start
+    assert system.shown(unit, "ExecMainStatus") == "2"
+    said = system.run(f"journalctl -u {unit} -p err -o cat --no-pager").splitlines()
+    assert len([line for line in said if line.startswith(f"{unit}: log_level ({settings})")]) == 1
+    system.run(f"cp /tmp/good {settings} && /var/lib/dpkg/info/{unit}.postinst configure 1")
+    system.wait(lambda: is_active(system, unit))
+
+
 def state_outlives_an_upgrade(system: Booted) -> None:
     """Queue, identity, key and what the administrator set, while the agent is restarted by it."""
     kept = (
@@ -222,6 +234,7 @@ def test_the_life_of_an_agent(
     record_testsuite_property("kill -9 to active, s", system.wait(lambda: restarted(system, AGENT, pid)))
 
     record_testsuite_property("stopped to active, s", a_stopped_loop_is_restarted(system))
+    a_bad_setting_is_said_once(system, AGENT, "/etc/gpuforge/agent.toml")
     state_outlives_an_upgrade(system)
     the_kernels_xids_are_taken_with_the_drop_in(system)
     record_testsuite_property("driver to active, s", a_driver_that_comes_restarts_it(system))
@@ -257,6 +270,7 @@ def test_the_life_of_a_control_plane(system: Booted) -> None:
     system.wait(lambda: restarted(system, CONTROL_PLANE, pid))
     answers(system, "/readyz")
     assert "me" in system.run(listed)
+    a_bad_setting_is_said_once(system, CONTROL_PLANE, secrets)
 
     system.run(f"dpkg -P {CONTROL_PLANE}")
     assert system.run(EVERY_FILE) == before

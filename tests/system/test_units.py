@@ -4,13 +4,16 @@ import re
 import shutil
 import subprocess
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
+from gpuforge_agent.__main__ import main as agent
 from gpuforge_agent.config import AgentSettings
+from gpuforge_controlplane.__main__ import main as controlplane
 from gpuforge_controlplane.config import ControlPlaneSettings
 from gpuforge_shared.settings import Settings
 from tests.conftest import require
@@ -85,6 +88,21 @@ def test_a_unit_exposes_little(unit: str) -> None:
     overall = re.search(r"Overall exposure level for \S+: ([\d.]+)", done.stdout)
     assert overall, done.stdout + done.stderr
     assert float(overall[1]) <= EXPOSURE[unit], done.stdout
+
+
+@pytest.mark.parametrize(
+    ("unit", "status"),
+    [
+        ("gpuforge-agent", lambda: agent(["run", "--interval-s", "soon"])),
+        ("gpuforge-controlplane", lambda: controlplane(["serve", "--port", "none"])),
+    ],
+    ids=UNITS,
+)
+def test_what_a_bad_setting_ends_with_is_not_started_again(unit: str, status: Callable[[], int]) -> None:
+    found = re.findall(
+        r"^RestartPreventExitStatus=(.*)$", (FOLDER / f"{unit}.service").read_text(), re.MULTILINE
+    )
+    assert found == [str(status())]
 
 
 def example(name: str) -> dict[str, tuple[str, object]]:

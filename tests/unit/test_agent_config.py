@@ -130,7 +130,7 @@ def test_a_check_takes_what_nobody_set_from_the_packaged_service(
         ({"simulated_nodes": "2"}, "simulated_nodes needs source = simulated"),
         (
             {"metrics_listen": "0.0.0.0"},
-            "metrics_listen (command line): Value error, must be PORT",
+            "metrics_listen (command line): must be PORT",
         ),
         ({"metrics_listen": ":9835"}, "must be PORT or HOST:PORT"),
         ({"metrics_listen": "h:99999"}, "must be PORT or HOST:PORT"),

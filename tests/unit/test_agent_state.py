@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from gpuforge_agent import state
-from gpuforge_shared.settings import SettingsError
 
 
 async def test_a_folder_is_one_agents_at_a_time(tmp_path: Path) -> None:
@@ -18,7 +17,7 @@ async def test_a_folder_is_one_agents_at_a_time(tmp_path: Path) -> None:
         assert ours.folder == folder
         assert folder.stat().st_mode & 0o777 == 0o700
         assert state.holder(folder)
-        with pytest.raises(SettingsError, match="another agent"):
+        with pytest.raises(state.FolderTaken, match="another agent"):
             async with state.claimed(folder):
                 pass
     assert state.holder(folder) is None
@@ -44,7 +43,7 @@ async def test_a_folder_that_cannot_be_made_yet_is_ours_once_it_can(tmp_path: Pa
         claim.hold()
         claim.hold()
         assert state.holder(claim.folder)
-        with pytest.raises(SettingsError, match="another agent"):
+        with pytest.raises(state.FolderTaken, match="another agent"):
             async with state.claimed(claim.folder):
                 pass
 

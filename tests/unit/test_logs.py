@@ -88,6 +88,18 @@ def test_a_journal_is_told_the_priority_and_nobody_else(tmp_path: Path, leads_th
     assert starts == (["<7>", "<6>", "<4>", "<3>", "<2>"] if leads_there else [""] * 5)
 
 
+@pytest.mark.parametrize(("leads_there", "begins"), [(True, "<3>a: no"), (False, "a: no")])
+def test_a_last_word_is_one_line_and_an_error_in_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leads_there: bool, begins: str
+) -> None:
+    with (tmp_path / "stderr").open("w+") as out:
+        found = os.fstat(out.fileno())
+        monkeypatch.setattr("sys.stderr", out)
+        logs.say_last("a: no\nb", journal=f"{found.st_dev}:{found.st_ino}" if leads_there else None)
+        out.seek(0)
+        assert out.read() == begins + "\\nb\n"
+
+
 def test_the_request_id_is_in_every_line_of_its_request() -> None:
     out = io.StringIO()
     logs.configure(level="info", form="json", stream=out)

@@ -92,7 +92,7 @@ async def process(
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """The command, killed if the test leaves it running. `within`: a command that becomes its own."""
     command = await asyncio.create_subprocess_exec(
-        *within, sys.executable, "-m", module, *arguments, env=env,
+        *within, sys.executable, "-m", module, *arguments, env=env, stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:

@@ -38,6 +38,7 @@ from gpuforge_agent.timetable import Timetable
 from gpuforge_client.rest import RestClient
 from gpuforge_client.retry import ONCE, REAL, World
 from gpuforge_shared.errors import GPUForgeError
+from gpuforge_shared.signals import on_stop
 
 if TYPE_CHECKING:
     from gpuforge_agent.allocation import Follower
@@ -166,16 +167,14 @@ def next_due(due: float, now: float, period_s: float) -> float:
 
 
 async def run(settings: AgentSettings, *, supervisor: Supervisor, world: World = REAL) -> None:
-    """Run until SIGTERM or SIGINT.
+    """Run until a signal says to stop.
 
     Raises Invalid for a URL or key that can't be one, FolderTaken for a folder that another agent has.
     """
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    on_stop(stop.set)
     release = asyncio.Event()
-    loop.add_signal_handler(signal.SIGUSR1, release.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, release.set)
     await run_until(stop, settings, supervisor=supervisor, world=world, release=release)
 
 

@@ -27,7 +27,7 @@ def main(parent: int) -> None:
     """Serve one parent until it closes the pipe or ends. `parent`: its process id."""
     _die_with(parent)
     # systemd sends these to all of a unit; the parent closes the pipe then, and NVML is given back in order
-    for number in (signal.SIGTERM, signal.SIGUSR1):
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     say = _speaker()
     opening = json.loads(sys.stdin.buffer.readline() or b"null")

@@ -6,7 +6,6 @@ import asyncio
 import ipaddress
 import logging
 import secrets
-import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -43,6 +42,7 @@ from gpuforge_controlplane.services.together import Together
 from gpuforge_controlplane.storage.database import Database, schema_revision
 from gpuforge_controlplane.storage.throwaway import throwaway
 from gpuforge_shared.clock import Clock, utc_now
+from gpuforge_shared.signals import on_stop
 
 _log = logging.getLogger(__name__)
 
@@ -132,11 +132,9 @@ async def _stripe(settings: ControlPlaneSettings) -> AsyncIterator[StripeGateway
 
 
 async def serve(settings: ControlPlaneSettings, listening: socket.socket) -> None:
-    """Serve on a socket that listens, until SIGTERM or SIGINT; requests in flight end, within 5 s."""
+    """Serve on a socket that listens, until a signal says to stop; requests in flight end, within 5 s."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    on_stop(stop.set)
     async with control_plane(settings) as api:
         http = runner(application(api, max_body_mib=settings.max_body_mib), stop_s=WRITE_S)
         await http.setup()

@@ -283,6 +283,8 @@ async def test_a_signal_ends_it_with_what_is_left_delivered(
         "gpuforge_agent", "run", "--interval", "0.01", env=environment(plane.url, KEY)
     ) as agent:
         await plane.until(lambda now: len(now.metrics) >= 16)
+        agent.send_signal(signal.SIGHUP)  # no terminal of its own has hung up
+        await plane.until(lambda now: len(now.metrics) >= 32)
         agent.send_signal(number)
         _, errors = await asyncio.wait_for(agent.communicate(), 20)
     assert agent.returncode == 0

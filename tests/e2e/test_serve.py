@@ -53,6 +53,7 @@ async def test_a_request_in_flight_ends_before_the_server_does(
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
     )
     async with serving(migrated_database_url) as (server, port):
+        server.send_signal(signal.SIGHUP)  # no terminal of its own has hung up
         _, idle = await asyncio.open_connection("127.0.0.1", port)  # must not hold the stop up
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(head.encode())

@@ -194,7 +194,7 @@ async def test_what_systemd_sends_to_the_whole_unit_ends_no_reader(collector: Ch
     await collector.read()
     reader = collector.pid
     assert reader is not None
-    for number in (signal.SIGUSR1, signal.SIGTERM):
+    for number in (signal.SIGUSR1, signal.SIGHUP, signal.SIGTERM):
         os.kill(reader, number)
         assert_only_missing(await collector.read(), {})
         assert collector.pid == reader

@@ -25,6 +25,7 @@ COMMAND = (
     "journalctl", "--boot", "--follow", "--no-tail", "--output=json", "--output-fields=MESSAGE",
     "_TRANSPORT=kernel",
 )  # fmt: skip
+MARK_EVERY = 1_000  # messages, whatever they tell of: a start rereads no more than those
 MOST_WAITING = 256  # a card that floods the log must not fill our memory
 _LONGEST_LINE = 1 << 16
 _AGAIN = RetryPolicy(attempts=None, base_s=5.0, cap_s=300.0)
@@ -73,6 +74,7 @@ class KernelLog:
         self._mark = mark or JournalMark()
         self._waiting: deque[LoggedXid] = deque(maxlen=MOST_WAITING)
         self._cursor: str | None = None
+        self._behind = 0  # messages since the one that the cursor names
         self._taken: str | None = None
         self._told: str | None = None
         self.problem: str | None = None  # why nothing is heard
@@ -133,7 +135,8 @@ class KernelLog:
                 continue
             if not line:
                 return
-            if b"NVRM: Xid" in line or b'"MESSAGE":[' in line:
+            self._behind += 1
+            if b"NVRM: Xid" in line or b'"MESSAGE":[' in line or self._behind >= MARK_EVERY:
                 self._note(line)
 
     def _note(self, line: bytes) -> None:
@@ -143,7 +146,7 @@ class KernelLog:
                 entry.message if isinstance(entry.message, str) else bytes(entry.message).decode("latin-1")
             )
             found = xid_in(message, _EPOCH + timedelta(microseconds=int(entry.realtime)))
-            self._cursor = entry.cursor
+            self._cursor, self._behind = entry.cursor, 0
             if found is not None:
                 self._waiting.append(found)
 

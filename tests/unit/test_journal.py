@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gpuforge_agent.journal import MOST_WAITING, KernelLog, LoggedXid, xid_in
+from gpuforge_agent.journal import MARK_EVERY, MOST_WAITING, KernelLog, LoggedXid, xid_in
 from gpuforge_agent.journal_mark import FILE, JournalMark
 from gpuforge_agent.sources.base import Xid
 from gpuforge_agent.sources.pci import Place, place_of
@@ -185,6 +185,21 @@ async def test_the_log_is_told_as_far_as_it_was_taken(tmp_path: Path) -> None:
     log.told()
     await mark.saved()
     assert (await asked_for(tmp_path)).startswith("--after-cursor=s=d23b;i=7;")
+
+
+async def test_what_tells_of_no_xid_is_not_read_again_for_ever(tmp_path: Path) -> None:
+    naps, mark, behind = Naps(), JournalMark(tmp_path), 2 * MARK_EVERY + MARK_EVERY // 2
+    script = f"""
+    for n in $(seq 1 {behind}); do
+      echo '{{"MESSAGE":"usb 1-1: new device","__REALTIME_TIMESTAMP":"0","__CURSOR":"s='$n'"}}'
+    done"""
+    log = KernelLog(shell(script), world=naps.world, mark=mark)
+    async with following(log):
+        await naps.asked.get()
+    assert log.take() == ()
+    log.told()
+    await mark.saved()
+    assert await asked_for(tmp_path) == f"--after-cursor=s={2 * MARK_EVERY}"
 
 
 class Heard(KernelLog):

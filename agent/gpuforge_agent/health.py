@@ -112,10 +112,11 @@ class Checkup:
 
     async def sample(self) -> None:
         """Take a sample, and then look after what is due."""
-        await self._sampler.sample()
+        # first: where no GPU answers a sample, NVML is opened anew, and the old session's events are gone
         xids = await self._timetable.run(self._xids, self._collector.xids(), lambda _: 0)
         now = self._clock()
         self._note("nvml", ((xid, now) for xid in xids))
+        await self._sampler.sample()
         if self._kernel_log is not None:
             await self._look_into(self._kernel_log)
         if self._timetable.is_due(self._health):

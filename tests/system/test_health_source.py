@@ -6,8 +6,13 @@ from pathlib import Path
 import pytest
 
 from gpuforge_agent.collector import ChildCollector, Deadlines, NvmlSettings
+from gpuforge_agent.health import Checkup, Periods
+from gpuforge_agent.sampler import Sampler
 from gpuforge_agent.sources.base import MEASURES, Figure, MigInstance, Process, Reason, Xid
 from gpuforge_agent.sources.condition import CONDITION
+from gpuforge_agent.spool import Spool
+from gpuforge_agent.timetable import Timetable
+from gpuforge_shared.clock import utc_now
 from tests.fakenvml import library
 from tests.fakenvml.expected import readings_of
 from tests.fakenvml.library import (
@@ -230,13 +235,31 @@ async def test_listing_the_gpus_again_loses_no_xid(fakenvml: FakeNvml, collector
     assert await collector.xids() == (Xid(uuid=host.gpus[4].uuid, code=48),)
 
 
+@pytest.mark.parametrize("listed", [False, True], ids=["at once", "listed as lost already"])
 async def test_the_xid_of_a_card_that_fell_off_the_bus_still_names_it(
-    fakenvml: FakeNvml, collector: ChildCollector
+    fakenvml: FakeNvml, collector: ChildCollector, listed: bool
 ) -> None:
     host = eight_gpus()
     await collector.read()
     fakenvml.show(host.with_gpu(6, replace(host.gpus[6].lost(), xids=[(1, 79)])))
+    if listed:
+        assert host.gpus[6].uuid in [gpu.uuid for gpu in (await collector.inventory()).absent]
     assert await collector.xids() == (Xid(uuid=host.gpus[6].uuid, code=79),)
+
+
+async def test_the_xid_of_the_only_card_is_heard_before_nvml_is_opened_anew_for_it(
+    fakenvml: FakeNvml, collector: ChildCollector
+) -> None:
+    (gpu, *_) = eight_gpus().gpus
+    host = replace(eight_gpus(), gpus=(gpu,))
+    fakenvml.show(host)
+    sampler = Sampler(collector, Spool(10), utc_now, list_every=1)
+    periods = Periods(xids_s=5.0, health_s=60.0, deadline_s=2.0)
+    checkup = Checkup(collector, sampler, Timetable(), utc_now, periods)
+    await checkup.sample()
+    fakenvml.show(host.with_gpu(0, replace(gpu.lost(), xids=[(1, 79)])))
+    await checkup.sample()
+    assert checkup.witnesses.counts == {Xid(uuid=gpu.uuid, code=79): 1}
 
 
 async def test_xids_are_heard_again_after_a_reload_of_the_driver(

@@ -123,7 +123,7 @@ async def test_a_report_of_a_ward_that_is_well(nurse: Nurse) -> None:
         assert gpu["health"]["missing"]["nvlink_links"] == "not_supported"
     names = [(run["name"], run["period_s"], run["deadline_s"]) for run in report["collectors"]]
     assert names == [
-        ("inventory", 5.0, None), ("metrics", 5.0, None), ("xids", 5.0, 2.0), ("health", 30.0, 2.0),
+        ("xids", 5.0, 2.0), ("inventory", 5.0, None), ("metrics", 5.0, None), ("health", 30.0, 2.0),
         ("processes", 30.0, 2.0), ("host", 30.0, None),
     ]  # fmt: skip
     assert all(run["succeeded"] for run in report["collectors"] if run["name"] != "host")

@@ -42,6 +42,8 @@ class _Session:
     events: EventSet | Reason
     watched: dict[str, Reason | None] = field(default_factory=dict)
     """UUID -> why its Xids can't be had; None: they can."""
+    addresses: dict[int, str] = field(default_factory=dict)
+    """Handle's address -> UUID, of every GPU listed since nvmlInit: a lost one can't be asked any more."""
 
 
 class NvmlSource:
@@ -129,9 +131,8 @@ class NvmlSource:
         if session is None or isinstance(session.events, Reason):
             return ()
         self._entering(EVENTS)
-        by_address = {nvml.address(handle): uuid for uuid, (_, handle) in session.present.items()}
-        pending = nvml.pending_xids(session.events)
-        return [Xid(uuid=by_address[at], code=code) for at, code in pending if at in by_address]
+        pending, known = nvml.pending_xids(session.events), session.addresses
+        return [Xid(uuid=known[at], code=code) for at, code in pending if at in known]
 
     def close(self) -> None:
         """See Source."""
@@ -190,7 +191,7 @@ class NvmlSource:
 
     def _listed_again(self, session: _Session) -> _Session | None:
         """List within the session; one that lists nothing any more is stale, and is opened anew."""
-        fresh = _Session(driver_version=nvml.driver_version(), events=session.events, watched=session.watched)
+        fresh = replace(session, driver_version=nvml.driver_version(), present={}, unidentified={})
         self._session = self._listed(fresh, before=session)
         if self._session.present or not session.present:
             return self._session
@@ -212,6 +213,7 @@ class NvmlSource:
             identity = figures.completed(identity, self._known.get(identity.uuid))
             self._known[identity.uuid] = identity
             session.present[identity.uuid] = (identity, handle)
+            session.addresses[nvml.address(handle)] = identity.uuid
             self._listen(session, identity.uuid, handle)
         return session
 

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from gpuforge_shared.apikey import assemble
 from gpuforge_shared.clock import Clock
+from tests.loopback import served
 
 KEY = assemble("5" * 56)
 
@@ -38,9 +39,8 @@ class FakeControlPlane:
     gpus: list[Json] = field(default_factory=list)
     metrics: list[Json] = field(default_factory=list)  # stored, without duplicates
     reports: list[Json] = field(default_factory=list)  # of health
-    strangers: list[int] = field(
-        default_factory=list
-    )  # ids that the next report is told are none of its GPUs
+    # ids that the next report is told are none of its GPUs
+    strangers: list[int] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)  # items of each batch that arrived
     requests: list[str] = field(default_factory=list)  # "POST /api/…"
     faults: deque[Fault] = field(default_factory=deque)
@@ -74,14 +74,8 @@ class FakeControlPlane:
         """Listen on 127.0.0.1; `port` 0 takes a free one. May be entered again after it was left."""
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._answer)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        try:
+        async with served(app, port) as self.url:
             yield self
-        finally:
-            await runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.Response:
         body = await request.json() if request.can_read_body else None

@@ -24,6 +24,7 @@ import stripe
 from aiohttp import web
 from stripe.params import PaymentLinkCreateParams, PaymentLinkRetrieveParams, PaymentLinkUpdateParams
 
+from tests.loopback import served
 from tests.stripe_parameters import ParameterRefused, check, nested
 
 KEY = "sk_test_" + "GpuForgeFake" * 3
@@ -186,15 +187,11 @@ class FakeStripe:
         self._closing.clear()
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._answer)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        try:
-            yield self
-        finally:
-            self._closing.set()
-            await runner.cleanup()
+        async with served(app, port) as self.url:
+            try:
+                yield self
+            finally:
+                self._closing.set()
 
     def _id(self, prefix: str) -> str:
         return f"{prefix}{next(self._numbers):014d}"

@@ -32,6 +32,7 @@ from gpuforge_controlplane.storage import leases
 from gpuforge_controlplane.storage.database import Database
 from gpuforge_controlplane.storage.schema import metadata, tenants
 from gpuforge_shared.wire.keys import KeyCreate
+from tests.loopback import served
 
 Json = Any
 # For what never gets as far as a database, or does nothing there that the two do differently.
@@ -330,11 +331,7 @@ async def serving(url: str, clock: WallClock | None = None, **settings: Any) -> 
         assert token is not None
         api = await stack.enter_async_context(control_plane(given, clock))
         app = application(api, max_body_mib=given.max_body_mib)
-        http = runner(app, stop_s=1)
-        await http.setup()
-        stack.push_async_callback(http.cleanup)
-        await web.TCPSite(http, "127.0.0.1", 0).start()
-        address = f"http://127.0.0.1:{http.addresses[0][1]}"
+        address = await stack.enter_async_context(served(runner(app, stop_s=1)))
         session = await stack.enter_async_context(aiohttp.ClientSession(skip_auto_headers=["Content-Type"]))
         async with session.get(f"{address}/api/openapi.json") as described:
             contract = Contract(await described.json())

@@ -36,6 +36,7 @@ from gpuforge_controlplane.services.keys import create_key_on_host
 from gpuforge_controlplane.storage.database import Database
 from gpuforge_shared.clock import utc_now
 from gpuforge_shared.wire.keys import KeyCreate
+from tests.loopback import served
 from tests.postgres import free_loopback_port
 from tests.running_agent import environment
 
@@ -107,14 +108,8 @@ class Witness:
         """The URL to send to."""
         app = web.Application(client_max_size=1 << 24)
         app.router.add_route("*", "/{path:.*}", self._pass_on)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        try:
-            async with aiohttp.ClientSession() as self._session:
-                yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-        finally:
-            await runner.cleanup()
+        async with served(app) as url, aiohttp.ClientSession() as self._session:
+            yield url
 
     async def _pass_on(self, request: web.Request) -> web.Response:
         body = await request.read()

@@ -28,6 +28,7 @@ from gpuforge_shared.errors import (
     TooManyRequests,
 )
 from gpuforge_shared.wire.fleet import ClusterCreate, Metric, MetricsBatch, NodeRegister
+from tests.loopback import served
 
 KEY = assemble("7" * 56)
 
@@ -76,12 +77,8 @@ async def server() -> AsyncIterator[Server]:
     serving = Server()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", serving.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    serving.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield serving
-    await runner.cleanup()
+    async with served(app) as serving.url:
+        yield serving
 
 
 def json(body: object, status: int = 200, **headers: str) -> Reply:

@@ -17,6 +17,7 @@ from aiohttp import web
 
 from gpuforge_controlplane.gateways.stripe_webhooks import Ignored, WebhookRefused, read_webhook
 from gpuforge_shared.clock import utc_now
+from tests.loopback import served
 
 SECRET = "whsec_agreed_upon"
 KEY = {"Authorization": "Bearer sk_test_12345"}
@@ -63,12 +64,9 @@ async def receiver() -> AsyncIterator[Receiver]:
     receiver = Receiver()
     app = web.Application()
     app.router.add_post("/webhook", receiver.take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/webhook"
-    yield receiver
-    await runner.cleanup()
+    async with served(app) as url:
+        receiver.url = f"{url}/webhook"
+        yield receiver
 
 
 @contextlib.asynccontextmanager

@@ -31,6 +31,7 @@ def taken(idle: IdleNodes, count: int, *, kept: bool = False) -> dict[int, int]:
         ([(4, 4), (4, 8)], 4, {2: 4}),
         ([(7, 8), (7, 8)], 8, {}),
         ([(4, 8), (4, 8)], 8, {}),
+        ([(4, 4), (4, 4), (0, 16)], 8, {}),
         ([], 1, {}),
         ([(0, 8)], 1, {}),
     ],
@@ -42,6 +43,7 @@ def taken(idle: IdleNodes, count: int, *, kept: bool = False) -> dict[int, int]:
         "a whole small node is spared",
         "8 stay on one node",
         "8 are never halved",
+        "nor where a larger node is busy",
         "no nodes",
         "nothing idle",
     ],
@@ -65,6 +67,7 @@ def test_a_job_that_fits_a_node_stays_on_one(
         ([(4, 4), (4, 4), (8, 8)], 16, {3: 8, 1: 4, 2: 4}),
         ([(16, 16), (8, 8)], 12, {1: 12}),
         ([(8, 16), (8, 8), (8, 8)], 12, {2: 8, 1: 4}),
+        ([(4, 4), (4, 4), (1, 16)], 9, {1: 4, 2: 4, 3: 1}),
         ([(2, 2), (2, 2)], 3, {1: 2, 2: 1}),
         ([(8, 8)] * 3, 25, {}),
     ],
@@ -79,6 +82,7 @@ def test_a_job_that_fits_a_node_stays_on_one(
         "mixed sizes, all of them",
         "12 on one node of 16",
         "12 beside half a node of 16",
+        "9 are a gang where nodes of 16 are busy",
         "3 on nodes of 2",
         "more than there is",
     ],
@@ -128,7 +132,7 @@ def test_what_is_left_of_a_kept_node_stays_kept() -> None:
 
 def test_numbers_for_explanations() -> None:
     idle = nodes((8, 8), (5, 8), (3, 8), keep=(1,))
-    assert (idle.total, idle.largest(kept=True), idle.largest(kept=False)) == (16, 8, 5)
+    assert (idle.total, idle.largest(), nodes((5, 8), (0, 8)).largest(), nodes().largest()) == (16, 8, 5, 0)
     assert idle.whole_nodes() == 1
 
 

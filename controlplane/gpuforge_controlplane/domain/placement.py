@@ -68,10 +68,10 @@ class IdleNodes:
             count -= len(share.gpu_ids)
         return tuple(shares)
 
-    def largest(self, *, kept: bool) -> int:
-        """Idle GPUs of the node that has most of them."""
+    def largest(self) -> int:
+        """Idle GPUs of the node that has most of them, kept ones included."""
         for idle in range(self.largest_node, 0, -1):
-            if any(tier[idle] for tier in self._visible(kept=kept)):
+            if any(tier[idle] for tier in self._tiers):
                 return idle
         return 0
 
@@ -100,9 +100,6 @@ class IdleNodes:
             for bucket in tier:
                 heapify(bucket)
         return tiers
-
-    def _visible(self, *, kept: bool) -> Sequence[list[list[int]]]:
-        return self._tiers if kept else self._tiers[1::2]
 
     def _whole_gpus(self, *, kept: bool) -> int:
         tiers = self._tiers[2:] if kept else self._tiers[3:]

@@ -40,7 +40,7 @@ def _fragmented(state: PoolState, gpu_count: int, family: str | None) -> Reason:
     if gpu_count <= min(ONE_NODE_GPUS, idle.largest_node):
         sentence = (
             f"needs {gpus(gpu_count, family)} on one node; {idle.total} idle, "
-            f"largest node has {idle.largest(kept=True)}"
+            f"largest node has {idle.largest()}"
         )
     else:
         whole = idle.whole_nodes()

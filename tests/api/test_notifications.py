@@ -429,6 +429,18 @@ async def test_apprise_follows_no_redirect_to_a_private_address(monkeypatch: pyt
     assert len(receiver.tried) == 1
 
 
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+def test_apprise_has_every_service_that_may_be_named() -> None:
+    import apprise
+
+    known = {
+        scheme
+        for service in apprise.Apprise().details()["schemas"]
+        for scheme in (*(service["protocols"] or ()), *(service["secure_protocols"] or ()))
+    }
+    assert known >= notify.APPRISE_SCHEMES
+
+
 @ON_SQLITE
 async def test_a_telegram_token_is_no_port(plane: Plane) -> None:
     url = "tgram://123456789:AAHabc_defGHIjklmnoPQRSTUVWXYZ-1234567/12315544"

@@ -14,11 +14,11 @@ from yarl import URL
 from gpuforge_controlplane.gateways.addresses import GuardedResolver, Network, bounded, refusal_of
 
 DEADLINE_S = 10.0  # of one attempt, from the look-up of the name to the last byte
-# Of apprise's services those that need no address of their own in this network, and e-mail. Others can read
-# files, run programs, or speak to anything that listens.
+# Of apprise's services those that need no address of their own in this network (`workflows` is Teams), and
+# e-mail. Others can read files, run programs, or speak to anything that listens.
 APPRISE_SCHEMES = frozenset(
     {
-        "discord", "gchat", "mailto", "mailtos", "msteams", "opsgenie", "pagerduty", "pover", "sendgrid",
+        "discord", "gchat", "mailto", "mailtos", "opsgenie", "pagerduty", "pover", "sendgrid",
         "slack", "splunk", "tgram", "twilio", "victorops", "webex", "workflows", "zulip",
     }
 )  # fmt: skip

@@ -20,6 +20,11 @@ def test_however_slow_each_way_is_the_truth_is_within_the_bound(
     assert abs(found.seconds - ahead) <= found.bound_s + 1e-3
 
 
+def test_the_bound_is_half_of_the_exchange() -> None:
+    theirs = NOW - timedelta(seconds=3)
+    assert measured(NOW, 4.0, theirs) == ClockOffset(seconds=5.0, bound_s=2.0)
+
+
 @pytest.mark.parametrize(
     ("seconds", "bound_s", "is_far_off"),
     [

@@ -45,3 +45,14 @@ def test_listing_clears_the_slots_it_listed_and_no_other() -> None:
     assert setbacks.waiting_slots(1.0) == {4}
     assert setbacks.waiting_slots(15.0) == frozenset()
     assert setbacks.reason("GPU-1") is Reason.HUNG
+
+
+def test_failures_in_a_row_are_counted_and_a_rest_is_none() -> None:
+    setbacks = Setbacks(RETRIES)
+    counted = [setbacks.failures(SESSION)]
+    for _ in range(2):
+        setbacks.note(SESSION, Reason.HUNG, 0.0)
+        counted.append(setbacks.failures(SESSION))
+    setbacks.hold(SESSION, Reason.DRIVER_ABSENT, until=60.0)
+    assert [*counted, setbacks.failures(SESSION)] == [0, 1, 2, 0]
+    assert [setbacks.waits(SESSION, now) for now in (59.9, 60.0)] == [True, False]

@@ -126,7 +126,7 @@ async def _refused(port: int) -> None:
         while True:
             try:
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except ConnectionRefusedError:
+            except ConnectionError:  # refused; or reset, where the socket was closed in the midst of it
                 return
             writer.close()
             await asyncio.sleep(0.01)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.loopback import free_loopback_port
 from tests.network import NetworkGuard
-from tests.postgres import PostgresServer, find_binaries, free_loopback_port, run_apart, running_postgres
+from tests.postgres import PostgresServer, find_binaries, run_apart, running_postgres
 from tests.tiers import C_COMPILER, IN_CI, PARTS, POSTGRESQL, Part, notice
 
 GUARD = pytest.StashKey[NetworkGuard]()

@@ -1,11 +1,22 @@
-"""Serves an application on a loopback port of its own, in the test's event loop."""
+"""Loopback ports: one that is free, and an application served on one in the test's event loop."""
 
 import asyncio
 import contextlib
+import secrets
 import socket
 from collections.abc import AsyncIterator
 
 from aiohttp import web
+
+
+def free_loopback_port() -> int:
+    """A TCP port on 127.0.0.1 that was free a moment ago, and is given to nobody who asks the kernel for any:
+    it lies below net.ipv4.ip_local_port_range."""
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @contextlib.asynccontextmanager

@@ -6,7 +6,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
+
+from tests.loopback import free_loopback_port
 
 USER = "gpuforge"
 START_DEADLINE_SECONDS = 30.0
@@ -187,10 +188,3 @@ def _sweep_abandoned_folders() -> None:
         owner = folder.name.removeprefix(FOLDER_PREFIX).split("-")[0]
         if not Path("/proc", owner).exists():
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def free_loopback_port() -> int:
-    """A TCP port that was free on 127.0.0.1 a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

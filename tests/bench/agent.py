@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.bench.faulty import Api, agent_on, cpu_s, fake_driver, pss_mib
 from tests.bench.server import serving
-from tests.postgres import free_loopback_port
+from tests.loopback import free_loopback_port
 
 SETTLE_S = 12.0
 

@@ -36,8 +36,7 @@ from gpuforge_controlplane.services.keys import create_key_on_host
 from gpuforge_controlplane.storage.database import Database
 from gpuforge_shared.clock import utc_now
 from gpuforge_shared.wire.keys import KeyCreate
-from tests.loopback import served
-from tests.postgres import free_loopback_port
+from tests.loopback import free_loopback_port, served
 from tests.running_agent import environment
 
 Key = tuple[str, datetime]  # a GPU's UUID and a moment

@@ -28,7 +28,7 @@ from tests.bench.faulty import Api, agent_on, fake_driver, tool
 from tests.bench.server import serving
 from tests.fakenvml.faults import BY_NAME, FAULTS, IN_PAIRS, Fault, Shown, afflicted, expected, plug_in
 from tests.fakenvml.library import FakeNvml, Host, eight_gpus
-from tests.postgres import free_loopback_port
+from tests.loopback import free_loopback_port
 
 GPUS = 3
 LONGEST_S = 150.0

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.bench.faulty import Api, agent_on, cpu_s, fake_driver, family, private_mib, pss_mib, rss_mib
 from tests.bench.server import serving
-from tests.postgres import free_loopback_port
+from tests.loopback import free_loopback_port
 
 MARKS = (0.01, 0.1, 0.25, 0.5, 0.75, 1.0)  # parts of the whole at which memory is looked at
 COUNTER = 'gpuforge_agent_collector_runs_total{node="bench",collector="metrics"}'

@@ -17,7 +17,7 @@ import hatch_build
 from gpuforge_client import config
 from tests.browser.screen import TABS
 from tests.dashboard import ROOT, find_chromium
-from tests.postgres import free_loopback_port
+from tests.loopback import free_loopback_port
 
 SETTLE_MS = 2500  # charts and lists have come by then
 

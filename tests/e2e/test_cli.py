@@ -16,7 +16,7 @@ from gpuforge_client.__main__ import main
 from gpuforge_client.settings import ClientSettings
 from gpuforge_shared.apikey import assemble, is_well_formed
 from gpuforge_shared.settings import OWNERS
-from tests.postgres import free_loopback_port
+from tests.loopback import free_loopback_port
 
 URL, KEY = "GPUFORGE_CONTROL_PLANE_URL", "GPUFORGE_API_KEY"
 CREATE = ["keys", "create", "--label", "x"]

@@ -109,6 +109,8 @@ def _period(now: datetime, query: InvoiceQuery) -> tuple[datetime, datetime]:
     until = present if query.until is None else from_second(whole_second(query.until))
     if until > present:
         raise invalid("query.to", "must not be ahead: what is not used yet can't be billed")
+    if whole_second(until) <= 0:  # the calendar itself begins with year 1, and has nothing before it
+        raise invalid("query.to", "must lie after 1970 began")
     if query.since is None:
         return until - timedelta(days=query.days), until
     if "days" in query.model_fields_set:

@@ -47,6 +47,10 @@ class UtcTime(TypeDecorator[datetime]):
         if isinstance(value, int):
             return from_micros(value)
         assert isinstance(value, datetime)  # SQLite would keep text in a column of numbers
+        if (
+            value.tzinfo is None
+        ):  # the calendar's first and last instants are asyncpg's infinities, of no zone
+            return value.replace(tzinfo=UTC)
         return value.astimezone(UTC)
 
 

@@ -4,6 +4,8 @@ from playwright.async_api import expect
 
 from tests.browser.screen import Screen
 
+NO_CLIPBOARD = "Object.defineProperty(navigator, 'clipboard', { value: undefined })"
+
 
 async def test_a_key_is_shown_once_and_revoked_by_its_name(screen: Screen) -> None:
     await screen.open_as_admin("keys")
@@ -43,6 +45,35 @@ async def test_a_key_that_is_being_made_is_not_lost_to_a_hasty_escape(screen: Sc
     await expect(screen.dialog().get_by_role("button", name="Cancel")).to_be_disabled()
     may_come.set()
     await expect(screen.page.get_by_label("The new API key")).to_be_focused()
+
+
+async def test_a_key_is_copied_where_the_page_came_without_tls(screen: Screen) -> None:
+    # there browsers copy only what is selected, and nothing outside of an open dialog can be
+    await screen.page.add_init_script(NO_CLIPBOARD)
+    await screen.open_as_admin("keys")
+    await screen.button("Generate key").click()
+    await screen.page.get_by_label("Label").fill("prod ingestor")
+    await screen.dialog().get_by_role("button", name="Generate key").click()
+    secret = screen.page.get_by_label("The new API key")
+    raw = await secret.input_value()
+    await screen.button("Copy").click()
+    await expect(screen.button("Copied")).to_be_focused()
+    await screen.button("I saved it").click()
+    await screen.button("Generate key").click()
+    label = screen.page.get_by_label("Label")
+    await label.fill("")
+    await label.press("Control+v")
+    await expect(label).to_have_value(raw)
+
+
+async def test_a_browser_that_copies_nothing_is_not_passed_over(screen: Screen) -> None:
+    await screen.page.add_init_script(f"{NO_CLIPBOARD}; document.execCommand = () => false")
+    await screen.open_as_admin("keys")
+    await screen.button("Generate key").click()
+    await screen.page.get_by_label("Label").fill("prod ingestor")
+    await screen.dialog().get_by_role("button", name="Generate key").click()
+    await screen.button("Copy").click()
+    await screen.see_told("This browser copies nothing by a button")
 
 
 async def test_filter_and_order_are_in_the_address(screen: Screen) -> None:

@@ -118,6 +118,23 @@ async def test_a_channel_shows_its_secret_once(alarmed: Screen) -> None:
     await expect(alarmed.page.get_by_text("Nobody is notified yet")).to_be_visible()
 
 
+async def test_a_secret_that_comes_late_is_not_lost_to_a_hasty_escape(alarmed: Screen) -> None:
+    await alarmed.open_as_admin("alerts?view=channels")
+    sent, may_come = await alarmed.hold("**/api/alerts/channels")
+    await alarmed.button("Add channel").click()
+    form = alarmed.dialog()
+    await form.get_by_label("Name").fill("on call")
+    await form.get_by_label("Address").fill("https://hooks.example.com/secret-path")
+    await form.get_by_role("button", name="Add channel").click()
+    await sent.wait()
+    await alarmed.page.keyboard.press("Escape")
+    await expect(form).to_have_count(0)
+    may_come.set()
+    await expect(alarmed.page.get_by_label("The signing secret", exact=True)).to_be_focused()
+    await alarmed.button("I saved it").click()
+    await expect(alarmed.page.get_by_role("row", name="on call")).to_be_visible()
+
+
 async def test_a_reader_looks_and_changes_nothing(alarmed: Screen) -> None:
     await alarmed.open("alerts", key=await alarmed.plane.key(permissions=["read"]))
     await expect(alarmed.page.get_by_role("row", name="Quota nearly full")).to_be_visible()

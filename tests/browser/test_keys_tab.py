@@ -76,6 +76,52 @@ async def test_a_browser_that_copies_nothing_is_not_passed_over(screen: Screen) 
     await screen.see_told("This browser copies nothing by a button")
 
 
+async def test_a_new_key_stays_until_it_is_saved_wherever_the_page_goes(screen: Screen) -> None:
+    screen.refusals = (401,)
+    own = await screen.plane.key(label="short-lived", permissions=["admin"])
+    await screen.open("jobs", key=own)
+    await screen.page.get_by_role("link", name="API keys").click()
+    await screen.button("Generate key").click()
+    await screen.page.get_by_label("Label").fill("prod ingestor")
+    await screen.dialog().get_by_role("button", name="Generate key").click()
+    secret = screen.page.get_by_label("The new API key")
+    raw = await secret.input_value()
+    await screen.page.keyboard.press("Control+k")
+    await screen.page.keyboard.type("tenants")
+    await screen.page.keyboard.press("Enter")
+    await expect(screen.page).to_have_url(f"{screen.plane.url}/tenants")
+    await screen.page.go_back()
+    await screen.page.go_back()
+    await expect(screen.page).to_have_url(f"{screen.plane.url}/jobs")
+    await expect(secret).to_have_value(raw)
+    async with screen.page.expect_event("dialog") as asked:
+        await screen.page.evaluate("setTimeout(() => location.reload())")
+    assert (await asked.value).type == "beforeunload"
+    await (await asked.value).dismiss()
+    assert (await screen.plane.admin.delete("/api/api-keys/2")).status == 200
+    await expect(screen.page.get_by_role("heading", name="This key is no longer valid")).to_have_count(
+        1, timeout=40_000
+    )
+    await expect(secret).to_have_value(raw)
+    await screen.button("I saved it").click()
+    await expect(screen.dialog()).to_have_count(0)
+
+
+async def test_a_key_that_comes_late_is_shown_over_another_tab(screen: Screen) -> None:
+    await screen.open_as_admin("keys")
+    sent, may_come = await screen.hold("**/api/api-keys*")
+    await screen.button("Generate key").click()
+    await screen.page.get_by_label("Label").fill("prod ingestor")
+    await screen.dialog().get_by_role("button", name="Generate key").click()
+    await sent.wait()
+    await screen.page.keyboard.press("Control+k")
+    await screen.page.keyboard.type("jobs")
+    await screen.page.keyboard.press("Enter")
+    await expect(screen.page.get_by_role("heading", name="Jobs", level=1)).to_be_visible()
+    may_come.set()
+    await expect(screen.page.get_by_label("The new API key")).to_be_focused()
+
+
 async def test_filter_and_order_are_in_the_address(screen: Screen) -> None:
     for label in ("alpha", "beta"):
         await screen.plane.key(label=label)

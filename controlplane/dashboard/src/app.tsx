@@ -7,6 +7,7 @@ import { key, refused } from "./api/session";
 import { Confirmations, Toasts } from "./components/dialog";
 import { goToFilter } from "./components/filter";
 import { Icon } from "./components/icon";
+import { Secrets } from "./components/new-key";
 import { Palette } from "./components/palette";
 import { Account, learnWho, SignIn } from "./components/signin";
 import { DemoMark, Skeleton, Unauthorised } from "./components/states";
@@ -43,6 +44,7 @@ export function App() {
       <SignIn />
       <Palette known={known} asked={asked} beyond={beyond} note={LIMITS} />
       <Confirmations />
+      <Secrets />
       <Toasts />
     </div>
   );

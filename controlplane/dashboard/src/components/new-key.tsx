@@ -1,28 +1,41 @@
-/** A key that was just made, shown this once; and what brings an agent onto a host. */
+/** What is shown once, such as a key that was just made; and what brings an agent onto a host. */
+import { useEffect } from "preact/hooks";
+import { secrets, showOnce, type OneTime } from "../state/dialogs";
 import { BASE } from "../url/route";
 import { CopyLine, Secret } from "./copy";
 import { Dialog } from "./dialog";
 
-interface NewKeyProps {
-  label: string;
-  raw: string;
-  /** Whether it is a cluster's: its agents use it. */
-  agents: boolean;
-  onClose: () => void;
+/** `agents`: whether it is a cluster's, which its agents use. */
+export const showKey = (label: string, raw: string, agents: boolean): void => showOnce({
+  title: "Copy this key now",
+  body: <p>This is the only time that the key <b class="quoted">{label}</b> is shown. The control plane keeps a hash of it, and nobody can bring it back.</p>,
+  label: "The new API key",
+  text: raw,
+  after: agents && <Install />,
+});
+
+/** Part of the shell and of no tab: the palette, the way back and a key that is refused take tabs away. */
+export const Secrets = () => <>{secrets.value.slice(0, 1).map((made) => <Shown key={made.text} made={made} />)}</>;
+
+function Shown({ made }: { made: OneTime }) {
+  useEffect(() => {
+    addEventListener("beforeunload", askWhetherToLeave);
+    return () => removeEventListener("beforeunload", askWhetherToLeave);
+  }, []);
+  const close = () => void (secrets.value = secrets.value.filter((each) => each !== made));
+  return (
+    <Dialog title={made.title} onClose={close} closable={false}>
+      <div class="prose">{made.body}</div>
+      <Secret text={made.text} label={made.label} />
+      {made.after}
+      <footer>
+        <button class="button primary" onClick={close}>I saved it</button>
+      </footer>
+    </Dialog>
+  );
 }
 
-export const NewKey = ({ label, raw, agents, onClose }: NewKeyProps) => (
-  <Dialog key="made" title="Copy this key now" onClose={onClose} closable={false}>
-    <div class="prose">
-      <p>This is the only time that the key <b class="quoted">{label}</b> is shown. The control plane keeps a hash of it, and nobody can bring it back.</p>
-    </div>
-    <Secret text={raw} label="The new API key" />
-    {agents && <Install />}
-    <footer>
-      <button class="button primary" onClick={onClose}>I saved it</button>
-    </footer>
-  </Dialog>
-);
+const askWhetherToLeave = (event: Event): void => event.preventDefault();
 
 /** Line by line: the second one takes the key from whoever types, so that no shell's history has it. */
 export const Install = () => (

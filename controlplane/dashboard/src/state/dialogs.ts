@@ -15,6 +15,16 @@ export interface Confirmation {
   run: () => Promise<string | void>;
 }
 
+/** A secret that was just made. */
+export interface OneTime {
+  title: string;
+  body: ComponentChildren;
+  label: string;
+  text: string;
+  /** What to do with it. */
+  after?: ComponentChildren;
+}
+
 export interface Toast {
   id: number;
   text: string;
@@ -24,11 +34,16 @@ export interface Toast {
 export const signingIn = signal(false);
 export const confirmation = signal<Confirmation | null>(null);
 export const palette = signal(false);
+export const secrets = signal<readonly OneTime[]>([]);
 export const toasts = signal<Toast[]>([]);
 
 export const askToSignIn = (): void => void (signingIn.value = true);
 /** Ask before a write. */
 export const confirm = (wanted: Confirmation): void => void (confirmation.value = wanted);
+
+/** Show what can be shown this once, wherever the page is gone to by now; after the form has closed that it was made in,
+ *  and has given the focus back. */
+export const showOnce = (made: OneTime): void => void setTimeout(() => (secrets.value = [...secrets.value, made]));
 
 let lastToast = 0;
 /** Say what a write did. Errors stay until they are closed. */

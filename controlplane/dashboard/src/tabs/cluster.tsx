@@ -1,26 +1,25 @@
 /** A new cluster; its answer holds the key of its agents. */
 import { useState } from "preact/hooks";
 import { call } from "../api/client";
-import type { ClusterCreated } from "../api/schema";
 import { Dialog, Fault, useWrite } from "../components/dialog";
-import { NewKey } from "../components/new-key";
+import { showKey } from "../components/new-key";
 import { Field } from "../components/parts";
 import { touch } from "../state/resource";
 
 export function NewCluster({ onClose }: { onClose: () => void }) {
   const [name, setName] = useState("");
   const [region, setRegion] = useState("");
-  const [made, setMade] = useState<ClusterCreated | null>(null);
   const write = useWrite();
   const taken = write.problem?.code === "name_taken";
   const submit = (event: Event) => {
     event.preventDefault();
     void write.run(async () => {
-      setMade(await call("POST /api/clusters", { body: { name, region: region.trim() || null } }));
+      const made = await call("POST /api/clusters", { body: { name, region: region.trim() || null } });
+      showKey(`agents of ${made.name}`, made.api_key, true);
+      onClose();
       await touch("/api/clusters", "/api/api-keys");
     });
   };
-  if (made) return <NewKey label={`agents of ${made.name}`} raw={made.api_key} agents onClose={onClose} />;
   return (
     <Dialog title="New cluster" onClose={onClose} closable={!write.busy /* the key is made, and can be shown once */}>
       <form onSubmit={submit}>

@@ -2,11 +2,11 @@
 import { Filter } from "../components/filter";
 import { useState } from "preact/hooks";
 import { call, demo } from "../api/client";
-import type { KeyCreated, KeyRecord } from "../api/schema";
+import type { KeyRecord } from "../api/schema";
 import { key, may, mayOperate, who, type Scope } from "../api/session";
 import { Dialog, Fault, useWrite } from "../components/dialog";
 import { Icon } from "../components/icon";
-import { NewKey } from "../components/new-key";
+import { showKey } from "../components/new-key";
 import { Field, Panel, Segments, Status } from "../components/parts";
 import { Empty, Loaded } from "../components/states";
 import { Table, type Column } from "../components/table";
@@ -109,11 +109,6 @@ const SCOPES: readonly (readonly [Scope, string])[] = [
 ];
 
 function Generate({ onClose }: { onClose: () => void }) {
-  const [made, setMade] = useState<KeyCreated | null>(null);
-  return made ? <NewKey label={made.label} raw={made.key} agents={made.cluster_id !== null} onClose={onClose} /> : <GenerateForm onClose={onClose} onMade={setMade} />;
-}
-
-function GenerateForm({ onClose, onMade }: { onClose: () => void; onMade: (made: KeyCreated) => void }) {
   const [label, setLabel] = useState("");
   const [scopes, setScopes] = useState<Scope[]>(["read", "write"]);
   const own = who.value?.tenant_id;
@@ -133,7 +128,9 @@ function GenerateForm({ onClose, onMade }: { onClose: () => void; onMade: (made:
         ...(kind ? { [kind]: Number(id) } : {}),
         ...(until ? { expires_at: new Date(until).toISOString() } : {}),
       };
-      onMade(await call("POST /api/api-keys", { body }));
+      const made = await call("POST /api/api-keys", { body });
+      showKey(made.label, made.key, made.cluster_id !== null);
+      onClose();
       await touch(LIST);
     });
   };

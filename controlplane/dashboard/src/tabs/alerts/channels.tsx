@@ -3,14 +3,13 @@ import { useState } from "preact/hooks";
 import { call } from "../../api/client";
 import type { ChannelCreate, ChannelRecord } from "../../api/schema";
 import { mayOperate } from "../../api/session";
-import { Secret } from "../../components/copy";
 import { Dialog, Fault, useWrite } from "../../components/dialog";
 import { Icon } from "../../components/icon";
 import { Field, Panel, Status } from "../../components/parts";
 import { Empty, Loaded } from "../../components/states";
 import { Table, type Column } from "../../components/table";
 import { ago, counted, stamp } from "../../format";
-import { confirm, tell } from "../../state/dialogs";
+import { confirm, showOnce, tell } from "../../state/dialogs";
 import { touch, useResource } from "../../state/resource";
 import { BASE } from "../../url/route";
 
@@ -73,26 +72,23 @@ function Make({ onClose }: { onClose: () => void }) {
   const [type, setType] = useState<ChannelCreate["type"]>("webhook");
   const [url, setUrl] = useState("");
   const [least, setLeast] = useState<NonNullable<ChannelCreate["min_severity"]>>("info");
-  const [secret, setSecret] = useState("");
   const write = useWrite();
   const submit = (event: Event) => {
     event.preventDefault();
     void write.run(async () => {
       const made = await call("POST /api/alerts/channels", { body: { name, type, url, min_severity: least } });
-      await touch(LIST);
-      if (made.type === "webhook" && made.signing_secret) return setSecret(made.signing_secret);
-      tell(`${name} was added.`);
+      if (made.type === "webhook" && made.signing_secret)
+        showOnce({
+          title: "Copy the signing secret now",
+          body: <p>What is sent to <b class="quoted">{name}</b> is signed with it. This is the only time that it is shown.</p>,
+          label: "The signing secret",
+          text: made.signing_secret,
+        });
+      else tell(`${name} was added.`);
       onClose();
+      await touch(LIST);
     });
   };
-  if (secret)
-    return (
-      <Dialog key="secret" title="Copy the signing secret now" onClose={onClose} closable={false}>
-        <div class="prose"><p>What is sent to <b class="quoted">{name}</b> is signed with it. This is the only time that it is shown.</p></div>
-        <Secret text={secret} label="The signing secret" />
-        <footer><button class="button primary" onClick={onClose}>I saved it</button></footer>
-      </Dialog>
-    );
   return (
     <Dialog title="Add channel" onClose={onClose}>
       <form onSubmit={submit}>

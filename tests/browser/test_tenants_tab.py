@@ -70,6 +70,19 @@ async def test_a_quota_changes_where_it_stands_and_says_what_that_does(screen: S
     assert (await screen.plane.admin.read(f"/api/tenants/{tenant}"))["gpu_quota"] == 3
 
 
+async def test_an_edit_takes_back_nothing_that_another_changed_meanwhile(screen: Screen) -> None:
+    tenant = await Work(plane=screen.plane).tenant(quota=4)
+    await screen.open_as_admin(f"tenants?tenant={tenant}")
+    await screen.dialog().get_by_role("button", name="Edit").click()
+    edit = screen.page.get_by_role("dialog", name="Edit")
+    await edit.get_by_label("Contact e-mail").fill("bills@example.com")
+    assert (await screen.plane.admin.put(f"/api/tenants/{tenant}", {"gpu_quota": 64})).status == 200
+    await edit.get_by_role("button", name="Save changes").click()
+    await expect(screen.page.get_by_text("Acme ML was changed.")).to_be_visible()
+    found = await screen.plane.admin.read(f"/api/tenants/{tenant}")
+    assert (found["contact_email"], found["gpu_quota"]) == ("bills@example.com", 64)
+
+
 async def test_one_whose_jobs_run_is_deleted_only_when_told_twice(screen: Screen) -> None:
     screen.refusals = (409,)
     work = Work(plane=screen.plane)

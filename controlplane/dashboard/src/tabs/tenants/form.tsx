@@ -21,12 +21,15 @@ export function TenantForm({ tenant, onClose, onDone }: FormProps) {
   const [email, setEmail] = useState(tenant?.contact_email ?? "");
   const [plan, setPlan] = useState<TenantRecord["plan_tier"]>(tenant?.plan_tier ?? "starter");
   const [status, setStatus] = useState<TenantRecord["status"]>(tenant?.status ?? "active");
+  const [before] = useState(tenant);
   const write = useWrite();
   const submit = (event: Event) => {
     event.preventDefault();
     const body: TenantCreate = { name, gpu_quota: Number(quota), contact_email: email.trim() || null, plan_tier: plan, status };
     void write.run(async () => {
-      if (tenant) await call("PUT /api/tenants/{tenant_id}", { path: { tenant_id: tenant.id }, body });
+      // what was changed alone: the rest may be another's by now
+      const changed = Object.fromEntries(Object.entries(body).filter(([field, value]) => value !== before?.[field as keyof TenantCreate]));
+      if (tenant) await call("PUT /api/tenants/{tenant_id}", { path: { tenant_id: tenant.id }, body: changed });
       else await call("POST /api/tenants", { body });
       await touch("/api/tenants", "/api/dashboard/", "/api/jobs");
       tell(tenant ? `${name} was changed.` : `${name} was created.`);

@@ -125,6 +125,21 @@ async def test_the_palette_goes_anywhere_by_keyboard(open_screen: OpenScreen) ->
     await expect(screen.page.get_by_role("heading", name="Overview", level=1)).to_be_visible()
 
 
+async def test_the_first_link_skips_to_the_content(open_screen: OpenScreen) -> None:
+    screen = await open_screen(demo="sample")
+    await screen.open("jobs?status=queued")
+    await expect(screen.page.get_by_label("Filter jobs")).to_be_visible()
+    await screen.page.get_by_role("link", name="Skip to content").focus()
+    await screen.page.keyboard.press("Enter")
+    await expect(screen.page.get_by_role("main")).to_be_focused()
+    await expect(screen.page.get_by_role("heading", name="Jobs", level=1)).to_be_visible()
+    await screen.page.get_by_role("link", name="Tenants").click()
+    await expect(screen.page.get_by_role("heading", name="Tenants", level=1)).to_be_visible()
+    await screen.page.go_back()
+    await expect(screen.page.get_by_label("Filter jobs")).to_be_visible()
+    assert "status=queued" in screen.page.url
+
+
 async def test_the_filter_is_gone_to_once_it_is_there(screen: Screen) -> None:
     asked, may_come = await screen.hold("**/assets/keys-*.js", "GET")
     await screen.open_as_admin("keys")

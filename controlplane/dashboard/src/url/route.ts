@@ -46,7 +46,7 @@ export function followLinks(): void {
   document.addEventListener("click", (event) => {
     const link = (event.target as Element).closest?.("a");
     if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey) return;
-    if (link.target || link.origin !== location.origin || link.hasAttribute("download")) return;
+    if (link.target || link.hash || link.origin !== location.origin || link.hasAttribute("download")) return;
     if (!link.pathname.startsWith(ROOT) || link.pathname.slice(ROOT.length).includes("/")) return;
     event.preventDefault();
     go(link.pathname + link.search);

@@ -89,6 +89,22 @@ async def test_a_write_that_fails_behind_a_closed_dialog_is_told(screen: Screen)
     await expect(screen.dialog()).to_be_visible()
 
 
+@pytest.mark.parametrize("wait", ["Wed, 21 Oct 2065 07:28:00 GMT", "2147484"], ids=["date", "long"])
+async def test_who_has_too_much_to_do_is_not_asked_all_the_more(screen: Screen, wait: str) -> None:
+    screen.refusals = (503,)
+    asked = list[str]()
+
+    async def overloaded(route: Route) -> None:
+        asked.append(route.request.url)
+        await route.fulfill(status=503, headers={"Retry-After": wait}, body="busy")
+
+    await screen.page.route("**/api/api-keys*", overloaded)
+    await screen.open_as_admin("keys")
+    await expect(screen.page.get_by_text("The control plane answered 503.")).to_be_visible()
+    await screen.page.wait_for_timeout(1_500)
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize("tab", ["", "fleet", "allocation"])
 async def test_a_fleet_that_does_not_come_is_no_endless_skeleton(screen: Screen, tab: str) -> None:
     screen.refusals = (503,)

@@ -118,7 +118,15 @@ function note(response: Response, used: string): void {
 
 async function problem(response: Response): Promise<Problem> {
   const told = (await response.json().catch(() => ({}))) as Partial<ProblemBody>;
-  const wait = Number(response.headers.get("Retry-After") ?? 0);
+  const wait = secondsOf(response.headers.get("Retry-After"));
   const words = told.detail ?? told.error ?? `the control plane answered ${response.status}`;
   return new Problem(response.status, words, told.code, told.errors, told.request_id, wait);
 }
+
+/** Of a Retry-After, which a proxy may write as a date. A browser's timer that is given too much runs out at once. */
+function secondsOf(given: string | null): number {
+  const seconds = Number(given ?? 0);
+  const wanted = Number.isNaN(seconds) ? (Date.parse(given!) - Date.now()) / 1000 : seconds;
+  return Math.max(0, Math.min(wanted, LONGEST_WAIT_S)) || 0;
+}
+const LONGEST_WAIT_S = 3600;

@@ -1,7 +1,7 @@
 """Jobs in the browser: submitted after a dry run, explained, cancelled; filters in the address."""
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from tests.api.work import Work
 from tests.browser.conftest import OpenScreen
@@ -52,6 +52,35 @@ async def test_what_waits_and_what_is_wrong_with_a_form_is_said_in_words(screen:
     await form.get_by_label("Priority").fill("11")
     await expect(form.get_by_label("Priority")).to_have_js_property("validity.rangeOverflow", True)
     await expect(form.locator(".field.bad small")).to_be_visible()
+
+
+@pytest.mark.parametrize("lost", ["connection", "gateway"])
+async def test_a_job_whose_answer_was_lost_is_not_submitted_twice(screen: Screen, lost: str) -> None:
+    screen.may_lose_server, screen.refusals = True, (502,)
+    await Work(plane=screen.plane).cluster(4)
+    losses = [lost]
+
+    async def lose_the_first_answer(route: Route) -> None:
+        if not losses:
+            return await route.continue_()
+        await route.fetch()
+        return await (route.abort() if losses.pop() == "connection" else route.fulfill(status=502))
+
+    await screen.page.route(f"{screen.plane.url}/api/jobs", lose_the_first_answer)
+    await screen.open_as_admin("keys")
+    await screen.page.goto(f"{screen.plane.url}/jobs?submit=1")
+    form = screen.dialog()
+    await form.get_by_label("Name").fill("pretrain")
+    submit = form.get_by_role("button", name="Submit job")
+    for _ in range(2):
+        await submit.click()
+        await expect(screen.page.get_by_role("alert").or_(screen.page.locator(".toast"))).to_be_visible()
+    await expect(screen.page.get_by_text("pretrain was submitted as job 1.")).to_be_visible()
+    for number in (2, 3):
+        await screen.page.goto(f"{screen.plane.url}/jobs?submit=1")
+        await form.get_by_label("Name").fill("pretrain")
+        await submit.click()
+        await expect(screen.page.get_by_text(f"pretrain was submitted as job {number}.")).to_be_visible()
 
 
 @pytest.mark.parametrize("runs", [True, False], ids=["running", "queued"])

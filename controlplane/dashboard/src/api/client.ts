@@ -81,28 +81,46 @@ export function address(operation: string, args: Pick<Loose, "path" | "query">):
   return query.size ? `${path}?${query}` : path;
 }
 
+/** The Idempotency-Keys of what was asked for and not answered: whoever asks for it again means the same, and the control
+ *  plane may have made that job or invoice already. */
+const unanswered = new Map<string, string>();
+const SAME_FOR_MS = 600_000; // who comes back later means another
+
+function settle(request: string, idempotencyKey: string | undefined, answered: boolean): void {
+  if (answered) unanswered.delete(request);
+  else if (idempotencyKey && !unanswered.has(request)) {
+    unanswered.set(request, idempotencyKey);
+    setTimeout(() => unanswered.delete(request), SAME_FOR_MS);
+  }
+}
+
 /** The response itself, for what is no JSON. Throws Problem. */
 export async function exchange(operation: string, args: Loose, more: Record<string, string> = {}): Promise<Response> {
   const method = operation.slice(0, operation.indexOf(" "));
   const used = key.value;
   const headers: Record<string, string> = { ...authorization(), ...more };
-  if (args.body !== undefined) headers["Content-Type"] = "application/json";
-  if (method === "POST") headers["Idempotency-Key"] = crypto.randomUUID?.() ?? String(Math.random()).slice(2);
+  const path = address(operation, args);
+  const body = args.body === undefined ? null : JSON.stringify(args.body);
+  const request = `${used} ${method} ${path} ${body}`;
+  if (body !== null) headers["Content-Type"] = "application/json";
+  if (method === "POST") headers["Idempotency-Key"] = unanswered.get(request) ?? crypto.randomUUID?.() ?? String(Math.random()).slice(2);
   let response: Response;
   try {
-    response = await fetch(address(operation, args), {
+    response = await fetch(path, {
       method,
       headers,
-      body: args.body === undefined ? null : JSON.stringify(args.body),
+      body,
       signal: args.signal ?? null,
       cache: "no-store",
     });
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     reachable.value = false;
+    settle(request, headers["Idempotency-Key"], false);
     throw new Problem(0, "The control plane can't be reached.");
   }
   reachable.value = true;
+  settle(request, headers["Idempotency-Key"], response.status < 500);
   if (used === key.value) note(response, used);
   if (!response.ok) throw await problem(response);
   return response;

@@ -1,5 +1,7 @@
 """Jobs in the browser: submitted after a dry run, explained, cancelled; filters in the address."""
 
+import asyncio
+
 import pytest
 from playwright.async_api import Route, expect
 
@@ -81,6 +83,22 @@ async def test_a_job_whose_answer_was_lost_is_not_submitted_twice(screen: Screen
         await form.get_by_label("Name").fill("pretrain")
         await submit.click()
         await expect(screen.page.get_by_text(f"pretrain was submitted as job {number}.")).to_be_visible()
+
+
+async def test_what_comes_late_leads_nobody_back(screen: Screen) -> None:
+    await Work(plane=screen.plane).cluster(4)
+    await screen.open_as_admin("jobs?submit=1")
+    form = screen.dialog()
+    await form.get_by_label("Name").fill("pretrain")
+    await expect(form.get_by_text("Would start now")).to_be_visible()
+    sent, may_come = await screen.hold("**/api/jobs")
+    await form.get_by_role("button", name="Submit job").click()
+    await asyncio.wait_for(sent.wait(), 15)
+    await screen.page.keyboard.press("Escape")
+    await screen.page.get_by_role("link", name="Tenants").click()
+    may_come.set()
+    await expect(screen.page.get_by_text("pretrain was submitted as job 1.")).to_be_visible()
+    assert screen.page.url.endswith("/tenants")
 
 
 @pytest.mark.parametrize("runs", [True, False], ids=["running", "queued"])

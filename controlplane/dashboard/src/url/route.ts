@@ -32,6 +32,7 @@ export function parameters<F extends Fields>(tab: string, fields: F) {
     fields,
     values,
     set(change: Partial<Values<F>>, how: "push" | "replace" = "replace"): void {
+      if (tabName.peek() !== tab) return; // a late answer leads nobody back who has gone on
       go(href(tab, format(fields, { ...values.peek(), ...change })), how);
     },
     /** The address of this tab with exactly these parameters. */

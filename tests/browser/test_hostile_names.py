@@ -6,7 +6,8 @@ import pytest
 from playwright.async_api import expect
 
 from tests.api.work import Work
-from tests.browser.screen import Screen
+from tests.browser.conftest import OpenScreen
+from tests.browser.screen import MISPLACED, Screen
 
 CORPUS = (
     "<img src=x onerror=\"window.hit='%s'\">",
@@ -61,3 +62,47 @@ async def test_no_name_is_ever_run(screen: Screen, code: str) -> None:
     await screen.page.keyboard.type("window")
     await expect(screen.page.get_by_role("option").first).to_be_visible()
     assert await screen.page.evaluate("window.hit") is None
+
+
+# what runs out of the side of an open drawer, or lies over its title
+_RUNS_OUT = """() => [...document.querySelectorAll("dialog[open] .dialog-box")].flatMap((box) => [
+  ...(box.scrollWidth > box.clientWidth ? ["it is wider than the drawer"] : []),
+  ...[...box.children].filter((its) => its.scrollHeight > its.clientHeight + 2).map((each) => each.tagName),
+])"""
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+async def test_the_longest_names_have_room(open_screen: OpenScreen, width: int) -> None:
+    screen = await open_screen(width=width)
+    work = Work(plane=screen.plane)
+    name = "W" * 255
+    cluster = (await screen.plane.admin.write("/api/clusters", {"name": name}))["id"]
+    await work.host(cluster, "h" * 240, 1, "M" * 255)
+    await work.running(cluster, 1, tenant_id=await work.tenant(1, name=name), name=name)
+    await screen.plane.evaluate()
+    await screen.open_as_admin()
+    for place in (
+        "fleet?color=tenant",
+        "fleet?node=1&gpu=1",
+        "jobs?job=1",
+        "tenants?tenant=1",
+        "alerts?event=1",
+    ):
+        await screen.page.goto(f"{screen.plane.url}/{place}")
+        await expect(screen.page.locator(".link.live")).to_be_visible()
+        await expect(screen.page.locator("[aria-busy=true]")).to_have_count(0)
+        if place == "fleet?color=tenant":
+            await expect(screen.page.get_by_label("Tenants' colours").get_by_role("listitem")).to_be_visible()
+            assert await screen.page.evaluate(MISPLACED) == [], place
+        else:
+            await expect(screen.dialog()).to_be_visible()
+            assert await screen.page.evaluate(_RUNS_OUT) == [], place
+
+
+async def test_a_name_is_typed_as_it_is_read(screen: Screen) -> None:
+    tenant = await Work(plane=screen.plane).tenant(name="Acme  ML")  # two spaces
+    await screen.open_as_admin(f"tenants?tenant={tenant}")
+    await screen.dialog().get_by_role("button", name="Delete").click()
+    ask = screen.page.get_by_role("dialog", name="Delete this tenant?")
+    await ask.get_by_role("textbox").fill(await ask.locator("label .quoted").inner_text())
+    await expect(ask.get_by_role("button", name="Delete tenant")).to_be_enabled()

@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+import re
+from datetime import datetime, timedelta
 
 import pytest
 from playwright.async_api import Route, expect
 
+from tests.api.work import Work
 from tests.browser.screen import MISPLACED, Screen
 
 PROBLEM = {
@@ -169,3 +172,31 @@ async def test_unauthorised_is_said_on_every_tab(screen: Screen, tab: str) -> No
     await screen.open(tab)
     await expect(screen.page.get_by_role("heading", name="Sign in to see this fleet")).to_be_visible()
     await screen.see_accessible()
+
+
+@pytest.mark.parametrize("hours", [-5, 5], ids=["slow", "fast"])
+async def test_a_browser_whose_clock_is_off_goes_by_the_control_planes(screen: Screen, hours: int) -> None:
+    now = screen.plane.clock()
+    work = Work(plane=screen.plane)
+    await work.running(await work.cluster(2), 1, name="pretrain")
+    await screen.plane.key(label="for two hours", expires_at=now + timedelta(hours=2))
+    await screen.page.clock.install(time=now + timedelta(hours=hours))
+    await screen.open_as_admin("keys")
+    key = screen.page.get_by_role("row", name="for two hours")
+    await expect(key.get_by_role("button", name="Revoke")).to_be_visible()
+    await expect(key.locator("time").first).to_have_text(re.compile(r"now|\d+ s ago"))
+    await screen.page.get_by_role("link", name="Jobs").click()
+    job = screen.page.get_by_role("row", name="pretrain")
+    await expect(job.locator("time")).to_have_text(re.compile(r"now|\d+ s ago"))
+    await screen.page.goto(f"{screen.plane.url}/fleet?node=1")
+    await expect(screen.dialog()).to_contain_text(
+        "No telemetry in this time."
+    )  # asked for, and none is there
+    await screen.page.goto(f"{screen.plane.url}/alerts?silence=node/*")
+    form = screen.page.get_by_role("dialog", name="New silence")
+    await form.get_by_label("Why, for whoever wonders later").fill("new fans")
+    await form.get_by_role("button", name="Silence").click()
+    await expect(screen.page.get_by_text("is silenced until")).to_be_visible()
+    (silence,) = await screen.plane.admin.read("/api/alerts/silences")
+    left = datetime.fromisoformat(silence["until"]) - screen.plane.clock()
+    assert abs(left - timedelta(hours=1)) < timedelta(minutes=1)

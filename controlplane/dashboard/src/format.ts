@@ -1,5 +1,7 @@
 /** Numbers, money and times as people read them. A missing value is an en dash, never a zero. */
 
+import { present } from "./api/clock";
+
 export const NONE = "–";
 const LOCALE = "en-US";
 const whole = new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 0 });
@@ -38,7 +40,7 @@ export function duration(seconds: Maybe): string {
 }
 
 /** How long ago: `now`, `5 min ago`, `3 d ago`; a later time is `in 5 min`. */
-export function ago(time: string | number | null | undefined, now = Date.now()): string {
+export function ago(time: string | number | null | undefined, now = present()): string {
   if (time === null || time === undefined) return NONE;
   const seconds = (now - moment(time)) / 1000;
   if (Math.abs(seconds) < 5) return "now";
@@ -47,7 +49,7 @@ export function ago(time: string | number | null | undefined, now = Date.now()):
 }
 
 /** How long it has been so: `now`, `45 s`, `3 d`. */
-export const since = (time: string | null, now = Date.now()): string => ago(time, now).replace(/ ago$/, "");
+export const since = (time: string | null, now = present()): string => ago(time, now).replace(/ ago$/, "");
 
 /** Local date and time to the second: `2026-05-09 14:30:05`. */
 export function stamp(time: string | number | null | undefined): string {

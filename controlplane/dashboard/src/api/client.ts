@@ -1,5 +1,6 @@
 /** Typed calls of the public REST API: `await call("GET /api/jobs/{job_id}", { path: { job_id: 7 } })`. */
 import { signal } from "@preact/signals";
+import { hearDate, present } from "./clock";
 import type { Operations, Problem as ProblemBody } from "./schema";
 import { key, refused } from "./session";
 
@@ -104,6 +105,7 @@ export async function exchange(operation: string, args: Loose, more: Record<stri
   const request = `${used} ${method} ${path} ${body}`;
   if (body !== null) headers["Content-Type"] = "application/json";
   if (method === "POST") headers["Idempotency-Key"] = unanswered.get(request) ?? crypto.randomUUID?.() ?? String(Math.random()).slice(2);
+  const asked = Date.now();
   let response: Response;
   try {
     response = await fetch(path, {
@@ -120,6 +122,7 @@ export async function exchange(operation: string, args: Loose, more: Record<stri
     throw new Problem(0, "The control plane can't be reached.");
   }
   reachable.value = true;
+  hearDate(response.headers.get("Date"), asked);
   settle(request, headers["Idempotency-Key"], response.status < 500);
   if (used === key.value) note(response, used);
   if (!response.ok) throw await problem(response);
@@ -144,7 +147,7 @@ async function problem(response: Response): Promise<Problem> {
 /** Of a Retry-After, which a proxy may write as a date. A browser's timer that is given too much runs out at once. */
 function secondsOf(given: string | null): number {
   const seconds = Number(given ?? 0);
-  const wanted = Number.isNaN(seconds) ? (Date.parse(given!) - Date.now()) / 1000 : seconds;
+  const wanted = Number.isNaN(seconds) ? (Date.parse(given!) - present()) / 1000 : seconds;
   return Math.max(0, Math.min(wanted, LONGEST_WAIT_S)) || 0;
 }
 const LONGEST_WAIT_S = 3600;

@@ -1,6 +1,7 @@
 /** How a node or one of its GPUs did: an hour, a day, a week. */
 import { useMemo } from "preact/hooks";
 import { call } from "../api/client";
+import { present } from "../api/clock";
 import type { GpuRecord, History as Told, NodeDetail } from "../api/schema";
 import { Segments } from "../components/parts";
 import { Plot, type Line } from "../components/plot";
@@ -36,7 +37,7 @@ export function History({ node, gpu, look, onLook }: { node: NodeDetail; gpu: Gp
 }
 
 function ask(node: NodeDetail, gpu: GpuRecord | null, span: Span): Promise<Told> {
-  const query = { from: new Date(Date.now() - 1000 * SECONDS[span]).toISOString() };
+  const query = { from: new Date(present() - 1000 * SECONDS[span]).toISOString() };
   if (gpu) return call("GET /api/gpus/{gpu_id}/metrics", { path: { gpu_id: gpu.id }, query });
   return call("GET /api/clusters/nodes/{node_id}/metrics", { path: { node_id: node.id }, query });
 }

@@ -2,6 +2,7 @@
 import { Filter } from "../components/filter";
 import { useState } from "preact/hooks";
 import { call, demo } from "../api/client";
+import { present } from "../api/clock";
 import type { KeyRecord } from "../api/schema";
 import { key, may, mayOperate, who, type Scope } from "../api/session";
 import { Dialog, Fault, useWrite } from "../components/dialog";
@@ -60,7 +61,7 @@ function fits(row: KeyRecord, show: "valid" | "revoked" | "all", typed: string):
   const wanted = show === "all" || (show === "valid") === isValid(row);
   return wanted && `${row.label} ${row.key_prefix}`.toLowerCase().includes(typed.toLowerCase());
 }
-const isExpired = (row: KeyRecord): boolean => row.expires_at !== null && Date.parse(row.expires_at) <= Date.now();
+const isExpired = (row: KeyRecord): boolean => row.expires_at !== null && Date.parse(row.expires_at) <= present();
 const isValid = (row: KeyRecord): boolean => row.revoked_at === null && !isExpired(row);
 
 type Named = readonly { id: number; name: string }[] | null;

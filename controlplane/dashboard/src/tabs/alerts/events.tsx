@@ -2,6 +2,7 @@
 import { Filter } from "../../components/filter";
 import { useState } from "preact/hooks";
 import { call } from "../../api/client";
+import { present } from "../../api/clock";
 import type { EventRecord, RuleRecord } from "../../api/schema";
 import { mayOperate } from "../../api/session";
 import { brief } from "../../components/brief";
@@ -53,7 +54,7 @@ function Sums({ of: all, rules }: { of: EventRecord[]; rules: RuleRecord[] | nul
   const firing = all.filter((each) => each.state === "firing");
   const bad = firing.filter((each) => each.severity === "critical").length;
   const unseen = firing.filter((each) => !each.acknowledged_at).length;
-  const today = all.filter((each) => each.resolved_at && Date.now() - Date.parse(each.resolved_at) < 86_400_000);
+  const today = all.filter((each) => each.resolved_at && present() - Date.parse(each.resolved_at) < 86_400_000);
   return (
     <div class="kpis">
       <Figure title="Firing" value={count(firing.length)} warm={firing.length > 0} note={`${count(all.filter((each) => each.state === "pending").length)} pending: watched, not told yet`} />

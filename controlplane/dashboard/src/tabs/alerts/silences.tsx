@@ -1,6 +1,7 @@
 /** Silences: events are kept, nobody is notified. */
 import { useState } from "preact/hooks";
 import { call } from "../../api/client";
+import { present } from "../../api/clock";
 import type { RuleRecord, SilenceRecord } from "../../api/schema";
 import { mayOperate } from "../../api/session";
 import { Dialog, Fault, useWrite } from "../../components/dialog";
@@ -32,7 +33,7 @@ export function Silences({ at }: { at: AlertsPlace }) {
       }>
       <Loaded of={silences} skeleton={5}>
         {(rows) => rows.length ? <Table label="Silences" columns={columns()} rows={rows} rowKey={(row) => row.id} /> : (
-          <Empty title="Nothing is silenced" command={`curl -X POST ${BASE}api/alerts/silences -H "Authorization: Bearer $GPUFORGE_API_KEY" -H "Content-Type: application/json" -d '{"subject": "node/gpu-0*", "until": "${new Date(Date.now() + 3_600_000).toISOString().slice(0, 19)}Z", "reason": "new fans"}'`}>Before you work on a node, silence what you will cause:</Empty>
+          <Empty title="Nothing is silenced" command={`curl -X POST ${BASE}api/alerts/silences -H "Authorization: Bearer $GPUFORGE_API_KEY" -H "Content-Type: application/json" -d '{"subject": "node/gpu-0*", "until": "${new Date(present() + 3_600_000).toISOString().slice(0, 19)}Z", "reason": "new fans"}'`}>Before you work on a node, silence what you will cause:</Empty>
         )}
       </Loaded>
     </Panel>
@@ -76,7 +77,7 @@ export function Silence({ pattern, onClose, onDone }: SilenceProps) {
   const active = useEvents().data.value?.filter((each) => each.state !== "resolved");
   const held = active?.filter((each) => (!rule || each.rule_type === rule) && matches(subject, nameOf(each)));
   const write = useWrite();
-  const until = new Date(Date.now() + 1000 * Number(seconds));
+  const until = new Date(present() + 1000 * Number(seconds));
   const submit = (event: Event) => {
     event.preventDefault();
     void write.run(async () => {

@@ -1,6 +1,7 @@
 /** The rate card in force: a new rate holds from now on, what is metered keeps its own. */
 import { useState } from "preact/hooks";
 import { call } from "../../api/client";
+import { present } from "../../api/clock";
 import type { RateRecord } from "../../api/schema";
 import { mayOperate } from "../../api/session";
 import { Dialog, Fault, useWrite } from "../../components/dialog";
@@ -33,7 +34,7 @@ export function Rates() {
 
 /** Ask for the card again, and once more when the new rate has come into force: the next second, as a rule. */
 async function showFrom(time: string | null): Promise<void> {
-  const wait = time === null ? 0 : Date.parse(time) - Date.now();
+  const wait = time === null ? 0 : Date.parse(time) - present();
   if (wait > 0 && wait < LATEST_MS) setTimeout(() => void touch("/api/rates"), wait + 300);
   await touch("/api/rates", "/api/dashboard/revenue");
 }

@@ -1,5 +1,6 @@
 /** Jobs: the queue and what runs, with reasons in words; submit, cancel; the scheduler's log. */
 import { call } from "../../api/client";
+import { present } from "../../api/clock";
 import type { JobRecord } from "../../api/schema";
 import { isTenant, may } from "../../api/session";
 import { named } from "../../components/brief";
@@ -144,5 +145,5 @@ function columnsOf(cluster: (row: JobRecord) => string, tenant: (row: JobRecord)
   ];
 }
 
-const length = (row: JobRecord): number => ((row.ended_at ? Date.parse(row.ended_at) : Date.now()) - Date.parse(row.started_at!)) / 1000;
+const length = (row: JobRecord): number => ((row.ended_at ? Date.parse(row.ended_at) : present()) - Date.parse(row.started_at!)) / 1000;
 const ran = (row: JobRecord) => (row.started_at && (row.status === "running" || isOver(row)) ? duration(length(row)) : <span class="faint">–</span>);

@@ -1,4 +1,5 @@
 /** What the scheduler says of a job, as people say it. */
+import { present } from "../../api/clock";
 import type { DryRun, JobExplanation, JobRecord } from "../../api/schema";
 import { plain } from "../../components/brief";
 import type { MarkKind } from "../../components/parts";
@@ -24,14 +25,14 @@ export interface Forecast {
 }
 
 /** `Would start now on gpu-07.`, `Would wait about 40 min because it needs 8 GPUs; 2 of 16 idle.` */
-export function forecast(dry: DryRun, now = Date.now()): Forecast {
+export function forecast(dry: DryRun, now = present()): Forecast {
   if (dry.status === "blocked") return { kind: "block", words: `Would be blocked: ${plain(dry.reason)}.` };
   if (dry.status === "running") return { kind: "start", words: `Would start now on ${several(dry.would_start_on)}.` };
   return { kind: "wait", words: `Would wait ${howLong(dry.estimated_start, now)} because ${asCause(dry.reason)}.` };
 }
 
 /** `Next in line, starts in about 40 min`: where a queued job stands. */
-export function standing(told: JobExplanation, now = Date.now()): string {
+export function standing(told: JobExplanation, now = present()): string {
   const place = told.jobs_ahead === null ? "" : told.jobs_ahead === 0 ? "Next in line" : `${ordinal(told.jobs_ahead + 1)} in line`;
   const start = told.estimated_start ? `starts in about ${duration((Date.parse(told.estimated_start) - now) / 1000)}` : "no start in sight yet";
   return place ? `${place}, ${start}` : start;

@@ -111,6 +111,23 @@ async def test_a_key_that_is_revoked_while_in_use(screen: Screen) -> None:
     await expect(screen.page.get_by_role("heading", name="This key is no longer valid")).to_be_visible()
 
 
+async def test_a_key_that_is_valid_after_all_has_everything_back(screen: Screen) -> None:
+    screen.refusals = (401,)
+    await Work(plane=screen.plane).cluster(2)
+
+    async def refuse(route: Route) -> None:
+        await route.fulfill(status=401, content_type="application/problem+json", body='{"detail": "who?"}')
+
+    await screen.page.route("**/api/**", refuse)  # a gateway before the control plane
+    await screen.open("fleet", key=screen.plane.admin_key)
+    await expect(screen.page.get_by_role("heading", name="This key is no longer valid")).to_be_visible()
+    await expect(screen.page.locator(".link")).to_have_text("Not live")
+    await screen.page.unroute("**/api/**")
+    await expect(screen.page.get_by_text("1 node · 2 GPUs")).to_be_visible(timeout=40_000)
+    await expect(screen.page.locator(".link")).to_have_text("Live")
+    await expect(screen.button("New cluster")).to_be_visible()
+
+
 async def test_the_palette_goes_anywhere_by_keyboard(open_screen: OpenScreen) -> None:
     screen = await open_screen(demo="sample")
     await screen.open()

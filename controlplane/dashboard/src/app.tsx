@@ -21,7 +21,7 @@ import { href, tabName } from "./url/route";
 
 effect(() => {
   void key.value;
-  void learnWho();
+  if (!refused.value) void learnWho();
 });
 
 // the others come while nothing else is to be done

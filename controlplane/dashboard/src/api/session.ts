@@ -31,7 +31,6 @@ export function keyFault(raw: string): string {
 }
 
 export function signIn(raw: string): void {
-  refused.value = false;
   who.value = null;
   try {
     sessionStorage.setItem(STORED, raw);
@@ -39,6 +38,7 @@ export function signIn(raw: string): void {
     /* storage may be off: the key then lives as long as this page */
   }
   key.value = raw;
+  refused.value = false;
 }
 
 export function signOut(): void {
@@ -47,9 +47,9 @@ export function signOut(): void {
   } catch {
     /* nothing was stored then */
   }
-  refused.value = false;
   who.value = null;
   key.value = "";
+  refused.value = false;
 }
 
 function read(): string {

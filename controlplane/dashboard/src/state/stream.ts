@@ -3,7 +3,7 @@ import { effect } from "@preact/signals";
 import { authorization, demo } from "../api/client";
 import type { Operations } from "../api/schema";
 import { key, refused } from "../api/session";
-import { link } from "./link";
+import { link, type Link } from "./link";
 
 export interface Message {
   event: string;
@@ -13,6 +13,7 @@ export interface Message {
 const SILENT_MS = 15_000; // the server sends something every five seconds
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 10_000;
+const NOT_LIVE: Link = { kind: "wait", words: "Not live" };
 const PATH: keyof Operations = "GET /api/events";
 
 /** Cuts a stream of text into messages, wherever its pieces break. Comments and lone ids are left out. */
@@ -30,7 +31,7 @@ export function splitter(take: (message: Message, id: string) => void): (piece: 
   };
 }
 
-/** Stay connected for as long as the page lives, as whoever is signed in. */
+/** Stay connected for as long as the page lives, as whoever is signed in; anew when a key that was refused is not any more. */
 export function follow(take: (message: Message) => void, reset: () => void): void {
   let stop = new AbortController();
   effect(() => {
@@ -38,7 +39,8 @@ export function follow(take: (message: Message) => void, reset: () => void): voi
     stop.abort();
     stop = new AbortController();
     reset();
-    void stayConnected(take, stop.signal);
+    if (refused.value) link.value = NOT_LIVE;
+    else void stayConnected(take, stop.signal);
   });
 }
 
@@ -90,7 +92,7 @@ async function readOnce(lastId: string, stop: AbortSignal, take: (message: Messa
 
 function refuse(status: number): "refused" {
   if (status === 401) refused.value = true;
-  link.value = { kind: "wait", words: "Not live" };
+  link.value = NOT_LIVE;
   return "refused";
 }
 

@@ -1,12 +1,13 @@
 """Billing in the browser: invoices previewed, issued, paid and voided; rates set; revenue shown."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest_asyncio
 from playwright.async_api import expect
 from sqlalchemy import update
 
 from gpuforge_controlplane.services.sample import SampleFleet
+from gpuforge_controlplane.storage.billing_schema import invoices
 from gpuforge_controlplane.storage.schema import allocations
 from tests.api.work import Work
 from tests.browser.screen import Screen
@@ -162,3 +163,15 @@ async def test_leakage_shows_the_servers_figures_with_their_evidence(screen: Scr
     await expect(attention).to_contain_text("$9.52/h")
     await screen.page.goto(f"{plane.url}/allocation")
     await expect(screen.page.get_by_label("Allocated against used")).to_contain_text("$9.52/h")
+
+
+async def test_a_period_is_the_same_wherever_it_is_read(billed: Screen) -> None:
+    october = {name: datetime(2026, month, 1, tzinfo=UTC) for name, month in (("start", 10), ("end", 11))}
+    async with billed.plane.database.write() as tx:
+        await tx.execute(update(invoices).values({f"period_{name}": at for name, at in october.items()}))
+    emulation = await billed.page.context.new_cdp_session(billed.page)
+    await emulation.send("Emulation.setTimezoneOverride", {"timezoneId": "America/St_Johns"})
+    await billed.open_as_admin("billing?invoice=2")
+    await expect(billed.dialog()).to_contain_text("2026-10-01 to 2026-11-01, UTC")
+    await billed.page.keyboard.press("Escape")
+    await expect(billed.page.get_by_role("row", name=PENDING)).to_contain_text("2026-10-01 to 2026-11-01")

@@ -60,6 +60,8 @@ export function stamp(time: string | number | null | undefined): string {
 export function day(time: string | number | null | undefined): string {
   return time === null || time === undefined ? NONE : stamp(time).slice(0, 10);
 }
+/** A period in days of UTC, by which it was asked for and is printed: west of Greenwich October would begin in September. */
+export const period = (start: string, end: string): string => [start, end].map((time) => new Date(time).toISOString().slice(0, 10)).join(" to ");
 export function clock(time: string | number, withSeconds = false): string {
   const at = new Date(moment(time));
   return `${two(at.getHours())}:${two(at.getMinutes())}${withSeconds ? `:${two(at.getSeconds())}` : ""}`;

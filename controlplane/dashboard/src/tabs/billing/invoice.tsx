@@ -9,7 +9,7 @@ import { Dialog, Fault, useWrite } from "../../components/dialog";
 import { Icon } from "../../components/icon";
 import { Facts, Field, Status } from "../../components/parts";
 import { Loaded, sentence } from "../../components/states";
-import { ago, day, hours, money, stamp } from "../../format";
+import { ago, hours, money, period, stamp } from "../../format";
 import { confirm, tell } from "../../state/dialogs";
 import { touch, useResource } from "../../state/resource";
 import { href } from "../../url/route";
@@ -41,7 +41,7 @@ function Inside({ invoice }: { invoice: InvoiceDetail }) {
       <Facts of={[
         ["Tenant", <a class="link-text" href={href("tenants", `?tenant=${invoice.tenant_id}`)}>{invoice.tenant_name}</a>],
         ["E-mail", invoice.tenant_email ?? "none"],
-        ["Period", `${day(invoice.period_start)} to ${day(invoice.period_end)}`],
+        ["Period", `${period(invoice.period_start, invoice.period_end)}, UTC`],
         ["Issued", stamp(invoice.issued_at)],
         ["Due", stamp(invoice.due_at)],
         ...(invoice.paid_at ? [["Paid", `${stamp(invoice.paid_at)}, ${invoice.paid_by === "stripe" ? "by Stripe" : "marked by hand"}`] as const] : []),

@@ -7,7 +7,7 @@ import { Icon } from "../../components/icon";
 import { Panel, Segments, Status, type MarkKind } from "../../components/parts";
 import { Empty, Loaded } from "../../components/states";
 import { Table, type Column } from "../../components/table";
-import { ago, counted, day, hours, money, stamp } from "../../format";
+import { ago, counted, hours, money, period, stamp } from "../../format";
 import { nameOf, useTenants } from "../../state/names";
 import { useResource } from "../../state/resource";
 import { BASE, href } from "../../url/route";
@@ -46,7 +46,7 @@ const columns = (open: (id: number) => void): Column<InvoiceRecord>[] => [
   { id: "status", title: "Status", cell: (row) => <Status kind={MARKS[row.status]}>{row.status}</Status>, by: (row) => row.status },
   { id: "amount", title: "Amount", cell: (row) => money(row.total_amount), by: (row) => row.total_amount_cents, numeric: true },
   { id: "hours", title: "GPU time", cell: (row) => hours(row.total_gpu_hours), numeric: true },
-  { id: "period", title: "Period", wide: true, cell: (row) => `${day(row.period_start)} to ${day(row.period_end)}` },
+  { id: "period", title: "Period", wide: true, cell: (row) => period(row.period_start, row.period_end) },
   { id: "issued", title: "Issued", cell: (row) => <time title={stamp(row.issued_at)}>{ago(row.issued_at)}</time>, by: (row) => Date.parse(row.issued_at) },
   { id: "due", title: "Due", cell: (row) => (row.status === "paid" || row.status === "void" ? <span class="faint">–</span> : <time class={row.status === "overdue" ? "warm" : ""} title={stamp(row.due_at)}>{ago(row.due_at)}</time>), by: (row) => Date.parse(row.due_at), numeric: true },
 ];

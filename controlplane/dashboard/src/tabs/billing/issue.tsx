@@ -4,7 +4,7 @@ import { call } from "../../api/client";
 import { Dialog, Fault, useWrite } from "../../components/dialog";
 import { Field, Segments } from "../../components/parts";
 import { Loaded } from "../../components/states";
-import { day, money } from "../../format";
+import { money, period } from "../../format";
 import { tell } from "../../state/dialogs";
 import { useTenants } from "../../state/names";
 import { touch, useResource } from "../../state/resource";
@@ -68,7 +68,7 @@ function Preview({ tenant, days, busy, onShow, onClose }: PreviewProps) {
           <>
             {now.pending_invoice_id !== null
               ? <p class="verdict block">An invoice for this period is pending already. It is shown instead of issuing another.</p>
-              : <p class="verdict wait">{now.total_amount_cents ? <>Would bill <b>{money(now.total_amount)}</b> for {day(now.period_start)} to {day(now.period_end)}, to the second when it is issued.</> : "There is nothing to bill: nothing was used, or it is invoiced, or unrated."}</p>}
+              : <p class="verdict wait">{now.total_amount_cents ? <>Would bill <b>{money(now.total_amount)}</b> for {period(now.period_start, now.period_end)}, to the second when it is issued.</> : "There is nothing to bill: nothing was used, or it is invoiced, or unrated."}</p>}
             {(now.lines.length > 0 || now.unrated.length > 0) && <Lines lines={now.lines} unrated={now.unrated} total={now.total_amount} totalHours={now.total_gpu_hours} />}
           </>
         )}

@@ -4,7 +4,7 @@ import { Filter } from "../../components/filter";
 import { Figure, Panel, Status } from "../../components/parts";
 import { Empty, FiguresSkeleton, Loaded } from "../../components/states";
 import { Table, type Column } from "../../components/table";
-import { clock, count, counted, day, duration, hours, money, percent, roughMoney, stamp } from "../../format";
+import { clock, count, counted, day, duration, hours, money, percent, period, roughMoney, stamp } from "../../format";
 import { fleet } from "../../state/fleet";
 import { useLeakage } from "../../state/leakage";
 import { href } from "../../url/route";
@@ -99,7 +99,7 @@ function Gaps({ told }: { told: Leakage }) {
   );
 }
 
-const periodsOf = (gap: BillingGap): string => gap.periods.map((each) => `${day(each.start)} to ${day(each.end)}`).join(", ");
+const periodsOf = (gap: BillingGap): string => gap.periods.map((each) => period(each.start, each.end)).join(", ");
 const GAPS: Column<BillingGap>[] = [
   { id: "tenant", title: "Tenant", cell: (gap) => <a class="link-text" title={periodsOf(gap)} href={href("billing", `?tenant=${gap.tenant_id}`)}>{gap.tenant_name}</a> },
   { id: "metered", title: "Metered", cell: (gap) => money(gap.metered), numeric: true },

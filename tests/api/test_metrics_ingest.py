@@ -122,6 +122,15 @@ async def test_null_utilisation_leaves_the_status_and_tells_why(plane: Plane, si
     assert (await gpu(plane, site))["missing"] == {}
 
 
+async def test_an_empty_missing_says_that_nothing_is(plane: Plane, site: Site) -> None:
+    """Next to others of the same instant, whose samples share its transaction."""
+    batches = [{"metrics": [sample(site.gpu_ids[0], 50, at=n, missing={})]} for n in (0, 1)]
+    batches += [{"metrics": [sample(site.gpu_ids[1], 50, at=n)]} for n in (0, 1)]
+    answers = await asyncio.gather(*(plane.admin.post(METRICS, body) for body in batches))
+    assert [answer.status for answer in answers] == [200] * 4
+    assert (await gpu(plane, site))["missing"] == {}
+
+
 async def test_a_fault_is_never_overwritten(plane: Plane, site: Site) -> None:
     for at, status in enumerate(("unhealthy", "offline")):
         async with plane.database.write() as tx:

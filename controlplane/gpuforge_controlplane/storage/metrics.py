@@ -125,18 +125,7 @@ def _rows(samples: Sequence[Sample]) -> list[tuple[object, ...]]:
     newest = _newest(samples)
     micros = {moment: to_micros(moment) for moment in {sample.recorded_at for sample in samples}}
     return [
-        (
-            s[0],
-            micros[s[1]],
-            s[2],
-            s[3],
-            s[4],
-            s[5],
-            s[6],
-            _json(s[7]) if s[7] else None,
-            s[8],
-            index in newest,
-        )
+        (s[0], micros[s[1]], s[2], s[3], s[4], s[5], s[6], _json(s[7]), s[8], index in newest)
         for index, s in enumerate(samples)
     ]
 

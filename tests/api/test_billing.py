@@ -155,6 +155,20 @@ async def test_the_published_rate_card(plane: Plane) -> None:
     assert all(rate["currency"] == "USD" and rate["effective_from"] for rate in card)
 
 
+async def test_a_rate_agreed_with_one_tenant_tells_no_other_of_its_family(work: Work) -> None:
+    """No GPU of the fleet is of it, and it has no list price."""
+    plane, one, other = work.plane, await work.tenant(), await work.tenant(name="another")
+    agreed = {"rate_per_hour": 7.5, "tenant_id": one}
+    assert (await plane.admin.put("/api/rates/B200", agreed)).status == 200
+    plane.clock.forward(seconds=2)
+    mine = await plane.holder_of(permissions=["read"], tenant_id=one)
+    theirs = await plane.holder_of(permissions=["read"], tenant_id=other)
+    assert {rate["family"] for rate in await mine.read("/api/rates")} == {"A100", "A6000", "B200", "H100"}
+    for caller, query in ((theirs, ""), (theirs, f"?tenant_id={one}"), (plane.admin, "")):
+        told = await caller.read(f"/api/rates{query}")
+        assert {rate["family"] for rate in told} == {"A100", "A6000", "H100"}
+
+
 async def test_what_has_no_rate_is_metered_listed_and_never_billed(work: Work) -> None:
     plane, tenant_id = work.plane, await worked(work, model="Tesla T4")
     refused = await plane.admin.post(f"/api/tenants/{tenant_id}/invoice")

@@ -23,7 +23,9 @@ async def list_rates(ctx: Context, query: RatesQuery) -> list[RateRecord]:
     book = await rates.book(ctx.tx)
     if query.history:
         return [_record(version) for version in _history(book, tenant_id)]
-    families = {family for family, _ in book.owners()} | await rates.metered_families(ctx.tx)
+    # a family that only another tenant has a price for is that tenant's affair
+    families = {family for family, owner in book.owners() if owner in (None, tenant_id)}
+    families |= await rates.metered_families(ctx.tx)
     families |= {pool_family(model) for model in await rates.models(ctx.tx)}
     second = whole_second(ctx.now)
     found = ((family, book.at(family, tenant_id, second)) for family in sorted(families))

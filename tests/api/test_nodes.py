@@ -157,7 +157,8 @@ async def test_a_retired_nodes_agent_is_told_what_to_do(plane: Plane, site: Site
     before = await plane.contents()
     beat = await site.agent.post(NODES, {"cluster_id": site.cluster_id, "hostname": "east-01"})
     cards = await site.agent.post("/api/clusters/gpus", {"node_id": site.node_id, "gpus": [{}]})
-    for answer in (beat, cards):
+    wish = await site.agent.patch(f"{NODES}/{site.node_id}", {"state": "active"})
+    for answer in (beat, cards, wish):
         assert (answer.status, answer.code) == (409, "node_retired")
     assert f"PATCH {NODES}/{site.node_id}" in beat.body["detail"]
     assert await plane.contents() == before

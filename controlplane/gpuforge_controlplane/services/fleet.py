@@ -84,8 +84,13 @@ async def get_cluster(ctx: Context, cluster_id: int) -> ClusterDetail:
 
 
 async def update_node(ctx: Context, node_id: int, body: NodeUpdate) -> NodeRecord:
-    """Set what the operator wants of a node; `active` brings a retired one back."""
+    """Set what the operator wants of a node. It brings a retired one back, but not at its agents' word."""
     before = await held_node(ctx, node_id)
+    if before["retired_at"] is not None and ctx.principal.kind is Kind.CLUSTER:
+        raise Conflict(
+            f"node {node_id} ({before['hostname']}) was retired; an operator's key brings it back",
+            code="node_retired",
+        )
     after = await fleet.update_node(ctx.tx, node_id, {"state": body.state, "retired_at": None})
     ctx.owned.forget(after["cluster_id"])
     if after != before:

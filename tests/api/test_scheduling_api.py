@@ -247,6 +247,15 @@ async def test_scheduling_metrics_of_a_small_history(work: Work) -> None:
     assert await work.states(late, big) == ["running", "blocked"]
 
 
+async def test_nobody_waited_for_less_than_nothing_though_the_clock_was_set_back(work: Work) -> None:
+    await work.submit(await work.cluster(1), 1)
+    work.plane.clock.forward(hours=-1)
+    await work.beat()
+    await work.plane.cycle()
+    told = await work.admin.read("/api/dashboard/scheduling-metrics")
+    assert told["wait"] == {"mean_s": 0.0, "p50_s": 0.0, "p95_s": 0.0}
+
+
 async def test_a_clusters_queue_shows_its_first_twenty(work: Work) -> None:
     cluster = await work.cluster(1)
     jobs = [await work.submit(cluster, 1, priority=10 - number % 2) for number in range(21)]

@@ -264,11 +264,13 @@ async def latest_write(tx: Connection) -> tuple[int, int]:
 
 
 async def waits_since(tx: Connection, since: datetime, *, tenant_id: int | None) -> Sequence[float]:
-    """Seconds from submission to start of jobs started since then, shortest first."""
+    """Seconds from submission to start of jobs started since then, shortest first. None is negative, though a
+    clock was set back, or the leader's runs behind another replica's."""
     query = select(jobs.c.submitted_at, jobs.c.started_at).where(jobs.c.started_at >= since)
     if tenant_id is not None:
         query = query.where(jobs.c.tenant_id == tenant_id)
-    return sorted((row[1] - row[0]).total_seconds() for row in (await tx.execute(query)).all())
+    found = (await tx.execute(query)).all()
+    return sorted(max(0.0, (started - submitted).total_seconds()) for submitted, started in found)
 
 
 async def submitted_since(tx: Connection, since: datetime, *, tenant_id: int | None) -> int:

@@ -79,6 +79,17 @@ async def test_what_runs_is_billed_to_the_periods_end_and_no_further(work: Work)
     assert (await invoice(plane, tenant_id))["lines"][0]["gpu_seconds"] == 2 * 2 * 3600
 
 
+async def test_a_row_is_billed_whole_in_the_period_it_ended_in(work: Work) -> None:
+    """Rows never change: an end within one that was metered before moves all of it to the next period."""
+    plane, tenant_id = work.plane, await worked(work, gpus=1, hours=4)
+    path = f"/api/tenants/{tenant_id}/invoice"
+    early = await plane.admin.post(f"{path}?from={_told(START)}&to={_told(START + timedelta(hours=1))}")
+    assert (early.status, early.code) == (422, "nothing_to_bill")
+    assert "no usage that ended between" in early.body["detail"]
+    late = await invoice(plane, tenant_id, since=START + timedelta(hours=3))
+    assert late["invoice"]["total_gpu_seconds"] == 4 * 3600
+
+
 @pytest.mark.parametrize(
     ("asked", "path"),
     [

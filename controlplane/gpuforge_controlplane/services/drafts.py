@@ -137,8 +137,8 @@ def _values(tenant: Owing, since: datetime, until: datetime, now: datetime) -> d
 
 
 def _nothing(tenant: Owing, since: datetime, until: datetime, lines: Sequence[Line]) -> str:
-    words = f"nothing to bill: tenant {tenant['id']} has no usage from {since:%Y-%m-%dT%H:%M:%SZ} to "
-    words += f"{until:%Y-%m-%dT%H:%M:%SZ} that costs a cent and is on no invoice"
+    words = f"nothing to bill: tenant {tenant['id']} has no usage that ended between "
+    words += f"{since:%Y-%m-%dT%H:%M:%SZ} and {until:%Y-%m-%dT%H:%M:%SZ}, costs a cent and is on no invoice"
     unrated = sorted({line.family for line in lines if line.rate_id is None})
     if unrated:
         words += f"; {', '.join(unrated)} was used and has no rate: PUT /api/rates/{unrated[0]} sets one"

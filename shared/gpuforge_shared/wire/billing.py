@@ -32,10 +32,15 @@ class InvoiceQuery(DaysQuery):
     """POST /api/tenants/{id}/invoice and its preview: the last `days`, or a period of any age."""
 
     since: Instant | None = Field(
-        default=None, alias="from", description="Usage from this time on, however long ago; without `days`."
+        default=None,
+        alias="from",
+        description="Rows of the ledger that ended after this time, however long ago, each whole: they are "
+        "cut at UTC midnight and where a rate changes; without `days`.",
     )
     until: Instant | None = Field(
-        default=None, alias="to", description="Usage up to this time, which has passed; absent, up to now."
+        default=None,
+        alias="to",
+        description="Rows that ended by this time, which has passed; absent, by now. What runs is cut here.",
     )
 
 

@@ -7,11 +7,15 @@ from tests.browser.screen import Screen
 NO_CLIPBOARD = "Object.defineProperty(navigator, 'clipboard', { value: undefined })"
 
 
-async def test_a_key_is_shown_once_and_revoked_by_its_name(screen: Screen) -> None:
-    await screen.open_as_admin("keys")
+async def generate(screen: Screen) -> None:
     await screen.button("Generate key").click()
     await screen.page.get_by_label("Label").fill("prod ingestor")
     await screen.dialog().get_by_role("button", name="Generate key").click()
+
+
+async def test_a_key_is_shown_once_and_revoked_by_its_name(screen: Screen) -> None:
+    await screen.open_as_admin("keys")
+    await generate(screen)
     secret = screen.page.get_by_label("The new API key")
     await expect(secret).to_be_focused()
     raw = await secret.input_value()
@@ -37,9 +41,7 @@ async def test_a_key_is_shown_once_and_revoked_by_its_name(screen: Screen) -> No
 async def test_a_key_that_is_being_made_is_not_lost_to_a_hasty_escape(screen: Screen) -> None:
     await screen.open_as_admin("keys")
     sent, may_come = await screen.hold("**/api/api-keys*")
-    await screen.button("Generate key").click()
-    await screen.page.get_by_label("Label").fill("prod ingestor")
-    await screen.dialog().get_by_role("button", name="Generate key").click()
+    await generate(screen)
     await sent.wait()
     await screen.page.keyboard.press("Escape")
     await expect(screen.dialog().get_by_role("button", name="Cancel")).to_be_disabled()
@@ -51,9 +53,7 @@ async def test_a_key_is_copied_where_the_page_came_without_tls(screen: Screen) -
     # there browsers copy only what is selected, and nothing outside of an open dialog can be
     await screen.page.add_init_script(NO_CLIPBOARD)
     await screen.open_as_admin("keys")
-    await screen.button("Generate key").click()
-    await screen.page.get_by_label("Label").fill("prod ingestor")
-    await screen.dialog().get_by_role("button", name="Generate key").click()
+    await generate(screen)
     secret = screen.page.get_by_label("The new API key")
     raw = await secret.input_value()
     await screen.button("Copy").click()
@@ -69,9 +69,7 @@ async def test_a_key_is_copied_where_the_page_came_without_tls(screen: Screen) -
 async def test_a_browser_that_copies_nothing_is_not_passed_over(screen: Screen) -> None:
     await screen.page.add_init_script(f"{NO_CLIPBOARD}; document.execCommand = () => false")
     await screen.open_as_admin("keys")
-    await screen.button("Generate key").click()
-    await screen.page.get_by_label("Label").fill("prod ingestor")
-    await screen.dialog().get_by_role("button", name="Generate key").click()
+    await generate(screen)
     await screen.button("Copy").click()
     await screen.see_told("This browser copies nothing by a button")
 
@@ -81,9 +79,7 @@ async def test_a_new_key_stays_until_it_is_saved_wherever_the_page_goes(screen: 
     own = await screen.plane.key(label="short-lived", permissions=["admin"])
     await screen.open("jobs", key=own)
     await screen.page.get_by_role("link", name="API keys").click()
-    await screen.button("Generate key").click()
-    await screen.page.get_by_label("Label").fill("prod ingestor")
-    await screen.dialog().get_by_role("button", name="Generate key").click()
+    await generate(screen)
     secret = screen.page.get_by_label("The new API key")
     raw = await secret.input_value()
     await screen.page.keyboard.press("Control+k")
@@ -110,9 +106,7 @@ async def test_a_new_key_stays_until_it_is_saved_wherever_the_page_goes(screen: 
 async def test_a_key_that_comes_late_is_shown_over_another_tab(screen: Screen) -> None:
     await screen.open_as_admin("keys")
     sent, may_come = await screen.hold("**/api/api-keys*")
-    await screen.button("Generate key").click()
-    await screen.page.get_by_label("Label").fill("prod ingestor")
-    await screen.dialog().get_by_role("button", name="Generate key").click()
+    await generate(screen)
     await sent.wait()
     await screen.page.keyboard.press("Control+k")
     await screen.page.keyboard.type("jobs")
